@@ -6,8 +6,9 @@ namespace tenon {
 
 void check_failed(const char* condition, const char* file, int line) {
   const char* tail = std::strstr(file, "src/");
-  throw Error(Code::kInternal, fmt::format("internal error: {} does not hold ({}:{}); please report this with the model",
-                                           condition, tail ? tail : file, line));
+  throw Error(Code::kInternal,
+              fmt::format("internal error: {} does not hold ({}:{}); please report this with the model", condition,
+                          tail ? tail : file, line));
 }
 
 const char* name(Code code) noexcept {

@@ -18,7 +18,8 @@ template <class... Args>
 /// Throws invalid-argument with the formatted sentence unless `ok`.
 template <class... Args>
 void expect(bool ok, fmt::format_string<Args...> format, Args&&... args) {
-  if (!ok) [[unlikely]] throw Error(Code::kInvalidArgument, fmt::format(format, std::forward<Args>(args)...));
+  if (!ok) [[unlikely]]
+    throw Error(Code::kInvalidArgument, fmt::format(format, std::forward<Args>(args)...));
 }
 
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
@@ -28,7 +29,8 @@ const char* name(Code code) noexcept;
 
 #define TENON_CHECK(condition) \
   do { \
-    if (!(condition)) [[unlikely]] ::tenon::check_failed(#condition, __FILE__, __LINE__); \
+    if (!(condition)) [[unlikely]] \
+      ::tenon::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)
 
 }  // namespace tenon

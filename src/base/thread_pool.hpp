@@ -29,7 +29,8 @@ class ThreadPool {
       return;
     }
     using Body = std::remove_reference_t<F>;
-    dispatch(parts, [](void* context, int64_t part) { (*static_cast<Body*>(context))(part); }, std::addressof(body));
+    dispatch(
+        parts, [](void* context, int64_t part) { (*static_cast<Body*>(context))(part); }, std::addressof(body));
   }
 
   /// Cuts [0, count) into at most threads() ranges of at least `grain` items and calls `body(begin, end)` for each.
