@@ -57,14 +57,14 @@ fi
 
 inside() {
   env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-    chroot "$root" bash -c "$1"
+    ${PIP_CERT:+PIP_CERT=/etc/ssl/certs/ca-certificates.crt} chroot "$root" bash -c "$1"
 }
 inside 'apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends git make ca-certificates' \
   >"build/fresh/$suite.apt.log" 2>&1 || { tail -n 20 "build/fresh/$suite.apt.log" >&2; exit 1; }
 if [ -z "${KEEP:-}" ] || [ ! -d "$root/work/tenon" ]; then
   rm -rf "$root/work/tenon"
   git bundle create -q "$root/work/tenon.bundle" HEAD
-  inside 'git clone -q /work/tenon.bundle /work/tenon'
+  inside 'git -c advice.detachedHead=false clone -q /work/tenon.bundle /work/tenon'
 fi
 for command in "${commands[@]}"; do
   echo "try_fresh: $suite: $command"
