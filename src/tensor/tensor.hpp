@@ -92,7 +92,8 @@ class Tensor {
 
  private:
   void check_type(DType wanted) const {
-    if (wanted != dtype_) [[unlikely]] type_mismatch(wanted);
+    if (wanted != dtype_) [[unlikely]]
+      type_mismatch(wanted);
   }
   [[noreturn]] void type_mismatch(DType wanted) const;
 
