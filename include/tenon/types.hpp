@@ -22,8 +22,8 @@ enum class Code : uint8_t {
   kCancelled,
 };
 
-/// The only exception that Tenon throws. `what()` is the message followed by the notes that callers added while it
-/// travelled ("while importing node 'conv1' ..."), one a line.
+/// The only exception that Tenon throws. `what()` is the message followed by the notes that callers added
+/// while it travelled ("while importing node 'conv1' ..."), one a line.
 class Error : public std::exception {
  public:
   Error(Code code, std::string message) : code_(code), message_(std::move(message)), full_(message_) {}

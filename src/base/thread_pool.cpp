@@ -18,13 +18,15 @@
 namespace tenon {
 namespace {
 
-// Workers spin this many pauses (about 50 us) before they sleep: fork-join at batch 1 costs a wake-up otherwise, and a
-// longer spin takes the core from other processes.
+// Workers spin this many pauses (about 50 us) before they sleep: fork-join at batch 1 costs a wake-up
+// otherwise, and a longer spin takes the core from other processes.
 constexpr int kSpins = 1500;
 
 thread_local bool inside_pool = false;
 
-void pause() { __builtin_ia32_pause(); }
+void pause() {
+  __builtin_ia32_pause();
+}
 
 }  // namespace
 

@@ -1,4 +1,5 @@
-// Element types: sizes, names, conversion of single elements, and dispatch from a run-time DType to a C++ type.
+// Element types: sizes, names, conversion of single elements, and dispatch from a run-time DType to a C++
+// type.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,8 @@ bool is_integer(DType dtype) noexcept;   ///< signed and unsigned, not bool
 bool is_signed(DType dtype) noexcept;
 bool is_known(int64_t onnx_number) noexcept;
 
-// --- 16-bit floats -----------------------------------------------------------------------------------------------
+// --- 16-bit floats
+// -----------------------------------------------------------------------------------------------
 
 float half_to_float(uint16_t bits) noexcept;
 uint16_t float_to_half(float value) noexcept;  ///< round to nearest even; overflow gives infinity
@@ -57,37 +59,52 @@ struct BFloat16 {
   explicit operator float() const noexcept { return bfloat16_to_float(bits); }
 };
 
-/// Decodes/encodes the minifloats (fp8 kinds, float4e2m1, float8e8m0). `saturate` clips to the largest finite value, as
-/// ONNX Cast does by default; otherwise overflow becomes infinity or NaN as the format has it.
+/// Decodes/encodes the minifloats (fp8 kinds, float4e2m1, float8e8m0). `saturate` clips to the largest finite
+/// value, as ONNX Cast does by default; otherwise overflow becomes infinity or NaN as the format has it.
 float minifloat_to_float(DType dtype, uint8_t bits) noexcept;
 uint8_t float_to_minifloat(DType dtype, float value, bool saturate = true) noexcept;
 
-// --- dispatch ----------------------------------------------------------------------------------------------------
+// --- dispatch
+// ----------------------------------------------------------------------------------------------------
 
 template <class T>
 struct TypeTag {
   using type = T;
 };
 
-/// Calls f(TypeTag<T>{}) for the byte-addressable numeric types and bool (float, double, Half, BFloat16, integers).
-/// Other types are answered with an unsupported error that names `what`.
+/// Calls f(TypeTag<T>{}) for the byte-addressable numeric types and bool (float, double, Half, BFloat16,
+/// integers). Other types are answered with an unsupported error that names `what`.
 template <class F>
 decltype(auto) visit_numeric(DType dtype, std::string_view what, F&& f) {
   switch (dtype) {
-    case DType::kFloat32: return f(TypeTag<float>{});
-    case DType::kFloat64: return f(TypeTag<double>{});
-    case DType::kFloat16: return f(TypeTag<Half>{});
-    case DType::kBFloat16: return f(TypeTag<BFloat16>{});
-    case DType::kInt8: return f(TypeTag<int8_t>{});
-    case DType::kUInt8: return f(TypeTag<uint8_t>{});
-    case DType::kInt16: return f(TypeTag<int16_t>{});
-    case DType::kUInt16: return f(TypeTag<uint16_t>{});
-    case DType::kInt32: return f(TypeTag<int32_t>{});
-    case DType::kUInt32: return f(TypeTag<uint32_t>{});
-    case DType::kInt64: return f(TypeTag<int64_t>{});
-    case DType::kUInt64: return f(TypeTag<uint64_t>{});
-    case DType::kBool: return f(TypeTag<bool>{});
-    default: break;
+    case DType::kFloat32:
+      return f(TypeTag<float>{});
+    case DType::kFloat64:
+      return f(TypeTag<double>{});
+    case DType::kFloat16:
+      return f(TypeTag<Half>{});
+    case DType::kBFloat16:
+      return f(TypeTag<BFloat16>{});
+    case DType::kInt8:
+      return f(TypeTag<int8_t>{});
+    case DType::kUInt8:
+      return f(TypeTag<uint8_t>{});
+    case DType::kInt16:
+      return f(TypeTag<int16_t>{});
+    case DType::kUInt16:
+      return f(TypeTag<uint16_t>{});
+    case DType::kInt32:
+      return f(TypeTag<int32_t>{});
+    case DType::kUInt32:
+      return f(TypeTag<uint32_t>{});
+    case DType::kInt64:
+      return f(TypeTag<int64_t>{});
+    case DType::kUInt64:
+      return f(TypeTag<uint64_t>{});
+    case DType::kBool:
+      return f(TypeTag<bool>{});
+    default:
+      break;
   }
   fail(Code::kUnsupported, "{} is not defined for element type {}", what, name(dtype));
 }

@@ -1,6 +1,6 @@
-// Tensor: an element type, concrete dimensions, and bytes that it shares with others. Copying a Tensor copies no data.
-// A tensor made by `allocate` may be written until it is shared; constants of a graph are never written.
-// No operations live here. Reading one Tensor from several threads is safe.
+// Tensor: an element type, concrete dimensions, and bytes that it shares with others. Copying a Tensor copies
+// no data. A tensor made by `allocate` may be written until it is shared; constants of a graph are never
+// written. No operations live here. Reading one Tensor from several threads is safe.
 #pragma once
 
 #include <algorithm>
@@ -31,13 +31,14 @@ class Tensor {
   /// As allocate, with numeric contents left undefined.
   static Tensor uninitialized(DType dtype, Dims dims);
   /// Views bytes that `owner` keeps alive (a mapped file, another tensor). `bytes` must be of the right size.
-  static Tensor view(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
+  static Tensor view(DType dtype, Dims dims, std::span<const std::byte> bytes,
+                     std::shared_ptr<const void> owner);
 
   template <class T>
   static Tensor of(Dims dims, std::span<const T> values) {
     Tensor out = allocate(dtype_of<T>(), std::move(dims));
-    expect(static_cast<int64_t>(values.size()) == out.size(), "{} values given for a tensor of {}", values.size(),
-           out.size());
+    expect(static_cast<int64_t>(values.size()) == out.size(), "{} values given for a tensor of {}",
+           values.size(), out.size());
     std::copy(values.begin(), values.end(), out.mutable_data<T>());
     return out;
   }
@@ -77,7 +78,8 @@ class Tensor {
   /// One element as double or int64, whatever the (numeric) type; sub-byte and minifloat types included.
   double at(int64_t index) const;
   int64_t int_at(int64_t index) const;
-  /// Stores with conversion: minifloats and float-to-integer saturate, integer-to-integer wraps, NaN to integer is 0.
+  /// Stores with conversion: minifloats and float-to-integer saturate, integer-to-integer wraps, NaN to
+  /// integer is 0.
   void set(int64_t index, double value);
   void set_int(int64_t index, int64_t value);
 

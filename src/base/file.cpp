@@ -1,0 +1,109 @@
+#include "base/file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.hpp"
+
+namespace tenon {
+namespace {
+
+[[noreturn]] void fail_errno(const std::string& what, int error) {
+  Code code = error == ENOENT || error == ENOTDIR ? Code::kNotFound
+              : error == ENOSPC || error == EMFILE || error == ENFILE || error == EIO || error == ENOMEM
+                  ? Code::kUnavailable
+                  : Code::kInvalidArgument;
+  fail(code, "{}: {}", what, std::strerror(error));
+}
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path, size_t max_bytes) {
+  // O_NONBLOCK: opening a FIFO must not hang; the type is checked on the opened descriptor.
+  Descriptor d{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (d.fd < 0) fail_errno("cannot open '" + path + "'", errno);
+  auto file = from_descriptor(d.fd, path);
+  expect(max_bytes == 0 || file->size_ <= max_bytes, "'{}' has {} bytes; at most {} are taken here", path,
+         file->size_, max_bytes);
+  return file;
+}
+
+std::shared_ptr<const MappedFile> MappedFile::from_descriptor(int fd, const std::string& label) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) fail_errno("cannot stat '" + label + "'", errno);
+  expect(S_ISREG(st.st_mode), "'{}' is not a regular file", label);
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = label;
+  file->size_ = static_cast<size_t>(st.st_size);
+  if (file->size_ > 0) {
+    void* p = ::mmap(nullptr, file->size_, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) fail_errno("cannot map '" + label + "'", errno);
+    file->data_ = static_cast<const std::byte*>(p);
+  }
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+  static std::atomic<int> counter{0};
+  struct stat st {};
+  if (::stat(path_.c_str(), &st) == 0) {
+    expect(!S_ISDIR(st.st_mode), "cannot write '{}': it is a directory", path_);
+  }
+  temporary_ = path_ + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter.fetch_add(1));
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_errno("cannot write '" + path_ + "'", errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+  }
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno("writing '" + path_ + "' failed, the old file (if any) is untouched", errno);
+    size_ += n;
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+void AtomicFile::write(std::string_view text) {
+  write(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0 && errno != EINVAL)
+    fail_errno("flushing '" + path_ + "' failed, the old file is untouched", errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno("cannot replace '" + path_ + "'", errno);
+  ::close(fd_);
+  fd_ = -1;
+}
+
+std::string read_text_file(const std::string& path, size_t max_bytes) {
+  auto file = MappedFile::open(path, max_bytes);
+  auto bytes = file->bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace tenon

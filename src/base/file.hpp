@@ -1,0 +1,57 @@
+// Files: read-only mappings and whole-file writes that leave the old file intact when they fail.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace tenon {
+
+/// A read-only mapping of a regular file. Immutable, shared; unmapped with the last reference. The size is
+/// that of the opened file; a file that somebody truncates later raises SIGBUS in the reader, so inputs are
+/// not to be edited in place.
+class MappedFile {
+ public:
+  /// Opens and maps `path`. `max_bytes` bounds the size (0: no bound). Only regular files are taken.
+  static std::shared_ptr<const MappedFile> open(const std::string& path, size_t max_bytes = 0);
+  /// Maps an already opened descriptor (kept by the caller). `label` is used in messages.
+  static std::shared_ptr<const MappedFile> from_descriptor(int fd, const std::string& label);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  const std::string& path() const noexcept { return path_; }
+
+ private:
+  MappedFile() = default;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  std::string path_;
+};
+
+/// Writes a file by way of a temporary beside it, flushed to disk and renamed over `path` at commit().
+/// Destroyed without commit (an error, a signal), it removes the temporary and the old file stays as it was.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  void commit();
+  int64_t size() const noexcept { return size_; }
+
+ private:
+  std::string path_, temporary_;
+  int fd_ = -1;
+  int64_t size_ = 0;
+};
+
+/// The whole file as a string. Errors as MappedFile::open.
+std::string read_text_file(const std::string& path, size_t max_bytes = size_t{256} << 20);
+
+}  // namespace tenon
