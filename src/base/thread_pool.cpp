@@ -24,20 +24,21 @@ constexpr int kSpins = 1500;
 
 thread_local bool inside_pool = false;
 
-void pause() {
-  __builtin_ia32_pause();
-}
+void pause() { __builtin_ia32_pause(); }
 
 }  // namespace
 
+// A job is published by storing its number of parts in `left`; a part is claimed by counting `left` down.
+// Whoever claims a part may read the job: its fields were written before `left`, and cannot change before the
+// part is reported in `done`. A worker that comes late finds `left` at zero, or claims a part of the next
+// job, and either is right.
 struct ThreadPool::State {
   std::mutex turn;  // one dispatch at a time
   std::mutex sleep_mutex;
   std::condition_variable wake;
-  std::atomic<uint64_t> generation{0};
-  std::atomic<int64_t> next{0};
-  std::atomic<int> running{0};
-  std::atomic<int> sleepers{0};
+  alignas(64) std::atomic<int64_t> left{0};
+  alignas(64) std::atomic<int64_t> done{0};
+  alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> stop{false};
   int64_t parts = 0;
   Call call = nullptr;
@@ -46,43 +47,47 @@ struct ThreadPool::State {
   std::exception_ptr error;
   std::vector<std::thread> workers;
 
-  void drain() {
+  void drain(int worker) {
     inside_pool = true;
-    for (;;) {
-      int64_t part = next.fetch_add(1, std::memory_order_relaxed);
-      if (part >= parts) break;
+    int64_t rest = left.load(std::memory_order_acquire);
+    while (rest > 0) {
+      if (!left.compare_exchange_weak(rest, rest - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
       try {
-        call(context, part);
+        call(context, parts - rest, worker);
       } catch (...) {
         std::lock_guard lock(error_mutex);
         if (!error) error = std::current_exception();
       }
+      done.fetch_add(1, std::memory_order_release);
+      rest = left.load(std::memory_order_acquire);
     }
     inside_pool = false;
   }
 
-  void work() {
-    uint64_t seen = 0;
+  void work(int worker) {
     for (;;) {
-      for (int i = 0; i < kSpins && generation.load(std::memory_order_acquire) == seen; ++i) pause();
-      if (generation.load(std::memory_order_acquire) == seen) {
+      for (int i = 0; i < kSpins && left.load(std::memory_order_acquire) == 0 && !stop.load(); ++i) pause();
+      if (left.load() == 0 && !stop.load()) {
         std::unique_lock lock(sleep_mutex);
         sleepers.fetch_add(1);
-        wake.wait(lock, [&] { return generation.load() != seen; });
+        wake.wait(lock, [&] { return left.load() != 0 || stop.load(); });
         sleepers.fetch_sub(1);
       }
-      seen = generation.load(std::memory_order_acquire);
       if (stop.load()) return;
-      drain();
-      running.fetch_sub(1, std::memory_order_acq_rel);
+      drain(worker);
     }
   }
 
-  void publish() {
-    generation.fetch_add(1);
-    if (sleepers.load() > 0) {
-      { std::lock_guard lock(sleep_mutex); }
+  // After `left` or `stop` was stored: a worker either sees that before it sleeps, or is counted in
+  // `sleepers` here.
+  void rouse(int64_t wanted) {
+    int64_t asleep = sleepers.load();
+    if (asleep == 0) return;
+    { std::lock_guard lock(sleep_mutex); }
+    if (wanted >= asleep) {
       wake.notify_all();
+    } else {
+      for (int64_t i = 0; i < wanted; ++i) wake.notify_one();
     }
   }
 };
@@ -90,19 +95,19 @@ struct ThreadPool::State {
 ThreadPool::ThreadPool(int threads) : threads_(threads > 0 ? threads : default_threads()) {
   if (threads_ == 1) return;
   state_ = std::make_unique<State>();
-  for (int i = 1; i < threads_; ++i) state_->workers.emplace_back([s = state_.get()] { s->work(); });
+  for (int i = 1; i < threads_; ++i) state_->workers.emplace_back([s = state_.get(), i] { s->work(i); });
 }
 
 ThreadPool::~ThreadPool() {
   if (!state_) return;
   state_->stop.store(true);
-  state_->publish();
+  state_->rouse(threads_);
   for (auto& worker : state_->workers) worker.join();
 }
 
 void ThreadPool::dispatch(int64_t parts, Call call, void* context) {
   if (inside_pool) {
-    for (int64_t i = 0; i < parts; ++i) call(context, i);
+    for (int64_t i = 0; i < parts; ++i) call(context, i, 0);
     return;
   }
   State& s = *state_;
@@ -110,11 +115,11 @@ void ThreadPool::dispatch(int64_t parts, Call call, void* context) {
   s.parts = parts;
   s.call = call;
   s.context = context;
-  s.next.store(0, std::memory_order_relaxed);
-  s.running.store(threads_ - 1, std::memory_order_relaxed);
-  s.publish();
-  s.drain();
-  for (int i = 0; s.running.load(std::memory_order_acquire) != 0; ++i) {
+  s.done.store(0, std::memory_order_relaxed);
+  s.left.store(parts);
+  s.rouse(parts - 1);
+  s.drain(0);
+  for (int i = 0; s.done.load(std::memory_order_acquire) != parts; ++i) {
     if (i < 20000) {
       pause();
     } else {

@@ -1,0 +1,186 @@
+#include "cpu/gemm.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "base/thread_pool.hpp"
+#include "cpu/gemm_block.hpp"
+
+namespace tenon::cpu {
+namespace {
+
+// A block of A rows (kRowBytes) is meant to stay in the second-level cache while the panels of B pass over
+// it.
+constexpr int64_t kRowBytes = 512 << 10;
+constexpr int64_t kMaxDepth = 512;  // of k in one pass: a panel of B then fills at most 64 KiB
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t align16(int64_t floats) { return ceil_div(floats, 16) * 16; }
+
+// Products below this size are not worth waking a thread (some microseconds of one core).
+constexpr double kSmallWork = 2e5;
+
+double work(int64_t batch, int64_t m, int64_t n, int64_t k) {
+  return static_cast<double>(batch) * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+}
+
+struct Block {
+  int64_t row_begin, row_end, panel_begin, panel_end;
+};
+
+// One block of C, `first_row` being the number of its row 0 for the post-op.
+void run_block(const TileKernels& kernels, const GemmArgs& g, const Block& block, int64_t first_row) {
+  const int64_t width = kernels.panel();
+  const int64_t rows = block.row_end - block.row_begin;
+  const int64_t passes = std::max<int64_t>(1, ceil_div(g.k, kMaxDepth));
+  const int64_t origin = 0;
+  Tile tile{};
+  tile.lda = g.lda;
+  tile.ldc = g.ldc;
+  tile.segments = &origin;
+  tile.segment_count = 1;
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    const int64_t k0 = g.k * pass / passes, k1 = g.k * (pass + 1) / passes;
+    const bool last = pass + 1 == passes;
+    tile.segment_length = k1 - k0;
+    tile.accumulate = g.accumulate || pass > 0;
+    if (last) set_activation(g.epilogue, tile);
+    for (int64_t p = block.panel_begin; p < block.panel_end; ++p) {
+      const int64_t col = p * width;
+      const int64_t cols = std::min(width, g.n - col);
+      const int vectors = panel_vectors(kernels, cols);
+      const PanelStart start(pass == 0 ? g.epilogue.bias : nullptr, col, cols);
+      tile.init = start.values;
+      tile.cols = cols;
+      tile.a = g.a + block.row_begin * g.lda + k0;
+      tile.b = g.b + col * g.k + k0 * vectors * kernels.lanes;
+      tile.c = g.c + block.row_begin * g.ldc + col;
+      run_rows(kernels, kernels.tile[vectors], tile, rows);
+      if (last && g.epilogue.post.fn != nullptr) {
+        g.epilogue.post.fn(g.epilogue.post.ctx, tile.c, first_row + block.row_begin, rows, g.ldc, col, cols);
+      }
+    }
+  }
+}
+
+// How the work is cut: blocks of rows by groups of panels.
+struct Cut {
+  int64_t row_blocks, panel_groups;
+};
+
+Cut cut_work(const TileKernels& kernels, int64_t m, int64_t n, int64_t k, int threads, int64_t batch) {
+  const int64_t panels = ceil_div(n, kernels.panel());
+  const int64_t tiles = ceil_div(m, kernels.max_rows);
+  int64_t block_rows =
+      std::max<int64_t>(kernels.max_rows * 4, kRowBytes / 4 / std::max<int64_t>(1, std::min(k, kMaxDepth)));
+  Cut cut{ceil_div(m, block_rows), 1};
+  if (threads == 1) return cut;
+  if (work(batch, m, n, k) < kSmallWork) return cut;
+  const int64_t wanted = 3 * threads;
+  if (batch * cut.row_blocks >= wanted) return cut;
+  // A thread that takes rows reads all of B, one that takes panels all of A: cut along the longer side first.
+  const bool by_rows = tiles >= wanted && m >= n / 4;
+  if (by_rows) {
+    cut.row_blocks = std::min(tiles, ceil_div(wanted, batch));
+  } else {
+    cut.panel_groups = std::min(panels, ceil_div(wanted, batch * cut.row_blocks));
+    if (batch * cut.row_blocks * cut.panel_groups < threads)
+      cut.row_blocks = std::min(tiles, 1 + (threads - 1) / cut.panel_groups);
+  }
+  return cut;
+}
+
+Block block_of(const TileKernels& kernels, const Cut& cut, int64_t m, int64_t n, int64_t part) {
+  const int64_t panels = ceil_div(n, kernels.panel());
+  const int64_t tiles = ceil_div(m, kernels.max_rows);
+  const int64_t row = part / cut.panel_groups, group = part % cut.panel_groups;
+  auto row_at = [&](int64_t i) { return m * (tiles * i / cut.row_blocks) / std::max<int64_t>(1, tiles); };
+  return {row_at(row), row_at(row + 1), panels * group / cut.panel_groups, panels * (group + 1) / cut.panel_groups};
+}
+
+template <class Load>
+void pack_panels(int64_t k, int64_t n, float* packed, const Load& load) {
+  const TileKernels& kernels = tile_kernels();
+  const int64_t width = kernels.panel();
+  for (int64_t col = 0; col < n; col += width) {
+    const int64_t cols = std::min(width, n - col);
+    const int64_t padded = panel_vectors(kernels, cols) * kernels.lanes;
+    for (int64_t i = 0; i < k; ++i, packed += padded) load(i, col, cols, padded, packed);
+  }
+}
+
+}  // namespace
+
+size_t packed_b_floats(int64_t k, int64_t n) {
+  const int64_t lanes = tile_kernels().lanes;
+  return static_cast<size_t>(k * ceil_div(n, lanes) * lanes);
+}
+
+void pack_b(const float* b, int64_t row_stride, int64_t col_stride, int64_t k, int64_t n, float* packed, float scale) {
+  pack_panels(k, n, packed, [&](int64_t i, int64_t col, int64_t cols, int64_t padded, float* to) {
+    const float* from = b + i * row_stride + col * col_stride;
+    if (col_stride == 1) {
+      for (int64_t j = 0; j < cols; ++j) to[j] = from[j] * scale;
+    } else {
+      for (int64_t j = 0; j < cols; ++j) to[j] = from[j * col_stride] * scale;
+    }
+    for (int64_t j = cols; j < padded; ++j) to[j] = 0.0f;
+  });
+}
+
+void gemm(ThreadPool& pool, const GemmArgs& args) {
+  TENON_CHECK(args.m >= 0 && args.n >= 0 && args.k >= 0);
+  if (args.m == 0 || args.n == 0) return;
+  const TileKernels& kernels = tile_kernels();
+  const Cut cut = cut_work(kernels, args.m, args.n, args.k, pool.threads(), 1);
+  pool.run(cut.row_blocks * cut.panel_groups,
+           [&](int64_t part) { run_block(kernels, args, block_of(kernels, cut, args.m, args.n, part), 0); });
+}
+
+size_t batch_gemm_workspace_floats(const BatchGemmArgs& args, int) {
+  const int64_t copies = args.b_batch == 0 ? 1 : args.batch;
+  return static_cast<size_t>(copies * align16(static_cast<int64_t>(packed_b_floats(args.k, args.n))));
+}
+
+void batch_gemm(ThreadPool& pool, const BatchGemmArgs& args, float* workspace) {
+  TENON_CHECK(args.batch >= 0 && args.m >= 0 && args.n >= 0 && args.k >= 0);
+  if (args.batch == 0 || args.m == 0 || args.n == 0) return;
+  const TileKernels& kernels = tile_kernels();
+  const int64_t copies = args.b_batch == 0 ? 1 : args.batch;
+  const int64_t copy_floats = align16(static_cast<int64_t>(packed_b_floats(args.k, args.n)));
+  const int64_t width = kernels.panel();
+  const int64_t panels = ceil_div(args.n, width);
+  pool.run_ranges(copies * panels, ceil_div(16384, std::max<int64_t>(1, args.k * width)),
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t i = begin; i < end; ++i) {
+                      const int64_t copy = i / panels, col = i % panels * width;
+                      pack_b(args.b + copy * args.b_batch + col * args.b_col, args.b_row, args.b_col, args.k,
+                             std::min(width, args.n - col), workspace + copy * copy_floats + col * args.k, args.scale);
+                    }
+                  });
+  const Cut cut = cut_work(kernels, args.m, args.n, args.k, pool.threads(), args.batch);
+  const int64_t per_product = cut.row_blocks * cut.panel_groups;
+  auto run_part = [&](int64_t part) {
+    const int64_t i = part / per_product;
+    GemmArgs one{args.m,
+                 args.n,
+                 args.k,
+                 args.a + i * args.a_batch,
+                 args.lda,
+                 workspace + (copies == 1 ? 0 : i * copy_floats),
+                 args.c + i * args.c_batch,
+                 args.ldc,
+                 args.accumulate,
+                 args.epilogue};
+    run_block(kernels, one, block_of(kernels, cut, args.m, args.n, part % per_product), i * args.m);
+  };
+  const int64_t parts = args.batch * per_product;
+  if (work(args.batch, args.m, args.n, args.k) < kSmallWork) {
+    for (int64_t part = 0; part < parts; ++part) run_part(part);
+  } else {
+    pool.run(parts, run_part);
+  }
+}
+
+}  // namespace tenon::cpu

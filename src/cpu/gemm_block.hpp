@@ -1,0 +1,47 @@
+// Runs the tile kernels over a block of rows and panels. Internal to src/cpu; shared by the matrix product
+// and the convolutions.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "cpu/gemm.hpp"
+#include "cpu/gemm_tile.hpp"
+
+namespace tenon::cpu {
+
+constexpr int64_t kMaxPanel = kMaxTileVectors * 16;
+
+/// The start values of a panel's accumulators: its part of the bias, zeros beyond.
+struct PanelStart {
+  alignas(64) float values[kMaxPanel];
+  PanelStart(const float* bias, int64_t begin, int64_t cols) {
+    for (int64_t j = 0; j < kMaxPanel; ++j) values[j] = bias != nullptr && j < cols ? bias[begin + j] : 0.0f;
+  }
+};
+
+/// Sets clamp, lo and hi of a tile.
+inline void set_activation(const Epilogue& epilogue, Tile& tile) {
+  tile.clamp = epilogue.act != Epilogue::kNone;
+  tile.lo = epilogue.act == Epilogue::kRelu ? 0.0f : epilogue.lo;
+  tile.hi = epilogue.act == Epilogue::kRelu ? std::numeric_limits<float>::infinity() : epilogue.hi;
+}
+
+/// Vectors of a panel with this many columns.
+inline int panel_vectors(const TileKernels& kernels, int64_t cols) {
+  return static_cast<int>((cols + kernels.lanes - 1) / kernels.lanes);
+}
+
+/// Cuts `rows` rows into tiles of nearly equal height and runs them; `tile` holds the first row's a and c.
+inline void run_rows(const TileKernels& kernels, const TileKernels::Function* by_rows, Tile tile, int64_t rows) {
+  int64_t tiles = (rows + kernels.max_rows - 1) / kernels.max_rows;
+  int64_t height = tiles == 0 ? 0 : rows / tiles, taller = tiles == 0 ? 0 : rows % tiles;
+  for (int64_t t = 0; t < tiles; ++t) {
+    int64_t mr = height + (t < taller ? 1 : 0);
+    by_rows[mr](tile);
+    tile.a += mr * tile.lda;
+    tile.c += mr * tile.ldc;
+  }
+}
+
+}  // namespace tenon::cpu
