@@ -12,16 +12,11 @@ namespace tenon {
 
 std::string Type::text() const {
   switch (kind) {
-    case Kind::kUnknown:
-      return "?";
-    case Kind::kTensor:
-      return std::string(tenon::name(dtype)) + (shape ? shape_text(*shape) : "[...]");
-    case Kind::kSequence:
-      return "seq(" + element->text() + ")";
-    case Kind::kMap:
-      return "map(" + std::string(tenon::name(dtype)) + "," + element->text() + ")";
-    case Kind::kOptional:
-      return "opt(" + element->text() + ")";
+    case Kind::kUnknown: return "?";
+    case Kind::kTensor: return std::string(tenon::name(dtype)) + (shape ? shape_text(*shape) : "[...]");
+    case Kind::kSequence: return "seq(" + element->text() + ")";
+    case Kind::kMap: return "map(" + std::string(tenon::name(dtype)) + "," + element->text() + ")";
+    case Kind::kOptional: return "opt(" + element->text() + ")";
   }
   return "?";
 }
@@ -112,9 +107,7 @@ Strings Attrs::strings(std::string_view name) const {
   return v ? *v : Strings{};
 }
 
-const Tensor* Attrs::tensor(std::string_view name) const {
-  return get<Tensor>(*this, name, "a tensor");
-}
+const Tensor* Attrs::tensor(std::string_view name) const { return get<Tensor>(*this, name, "a tensor"); }
 
 GraphPtr Attrs::graph(std::string_view name) const {
   const auto* v = get<GraphPtr>(*this, name, "a graph");
@@ -153,9 +146,7 @@ ValueId Graph::new_value(std::string name, Type type) {
   return static_cast<ValueId>(values_.size() - 1);
 }
 
-std::string Graph::fresh_name(std::string_view stem) {
-  return std::string(stem) + "_" + std::to_string(next_name_++);
-}
+std::string Graph::fresh_name(std::string_view stem) { return std::string(stem) + "_" + std::to_string(next_name_++); }
 
 ValueId Graph::add_input(std::string name, Type type) {
   ValueId id = new_value(std::move(name), std::move(type));
@@ -208,8 +199,7 @@ ValueId Graph::add(std::string op, std::vector<ValueId> ins, Attrs attrs, NodeId
 
 void Graph::remove_use(ValueId v, NodeId n, int index) {
   auto& uses = value(v).uses;
-  auto at =
-      std::find_if(uses.begin(), uses.end(), [&](const Use& u) { return u.node == n && u.index == index; });
+  auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& u) { return u.node == n && u.index == index; });
   TENON_CHECK(at != uses.end());
   uses.erase(at);
 }
@@ -272,8 +262,7 @@ bool Graph::is_output(ValueId id) const noexcept {
 }
 
 int Graph::use_count(ValueId id) const noexcept {
-  return static_cast<int>(value(id).uses.size() +
-                          static_cast<size_t>(std::count(outputs.begin(), outputs.end(), id)));
+  return static_cast<int>(value(id).uses.size() + static_cast<size_t>(std::count(outputs.begin(), outputs.end(), id)));
 }
 
 const Node* Graph::producer(ValueId id) const noexcept {

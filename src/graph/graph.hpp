@@ -96,8 +96,8 @@ class Graph {
   ValueId add_constant(Tensor value, std::string name = "");
   /// Adds a node whose outputs are new values with the given names ("" lets the graph choose) and unknown
   /// types.
-  NodeId add_node(std::string op, std::vector<ValueId> inputs, std::vector<std::string> outputs,
-                  Attrs attrs = {}, std::string name = "");
+  NodeId add_node(std::string op, std::vector<ValueId> inputs, std::vector<std::string> outputs, Attrs attrs = {},
+                  std::string name = "");
   /// As add_node with one output, which is returned. `rank_of`: take the place of that node.
   ValueId add(std::string op, std::vector<ValueId> inputs, Attrs attrs = {}, NodeId rank_of = kNone);
 

@@ -18,8 +18,7 @@ std::string describe(const Node& n) {
 
 int64_t checked_axis(int64_t axis, int64_t rank, const Node& node) {
   if (axis < -rank || axis >= rank) {
-    fail(Code::kInvalidArgument, "{}: axis {} is outside the {} axes of its input", describe(node), axis,
-         rank);
+    fail(Code::kInvalidArgument, "{}: axis {} is outside the {} axes of its input", describe(node), axis, rank);
   }
   return axis < 0 ? axis + rank : axis;
 }
@@ -34,8 +33,7 @@ Type merge(const Type& known, const Type& inferred, const Value& value, const No
   };
   if (known.kind != inferred.kind) contradiction();
   if (!known.is_tensor()) return inferred;
-  if (known.dtype != inferred.dtype && known.dtype != DType::kUndefined &&
-      inferred.dtype != DType::kUndefined)
+  if (known.dtype != inferred.dtype && known.dtype != DType::kUndefined && inferred.dtype != DType::kUndefined)
     contradiction();
   Type out = inferred;
   if (out.dtype == DType::kUndefined) out.dtype = known.dtype;
@@ -91,8 +89,7 @@ void InferContext::output(size_t i, Type type) {
 
 void InferContext::output_content(size_t i, std::vector<Dim> content) {
   if (i >= node_.outputs.size() || node_.outputs[i] == kNone) return;
-  if (static_cast<int64_t>(content.size()) <= kMaxContent)
-    graph_.value(node_.outputs[i]).content = std::move(content);
+  if (static_cast<int64_t>(content.size()) <= kMaxContent) graph_.value(node_.outputs[i]).content = std::move(content);
 }
 
 Dim InferContext::unknown(size_t output, size_t axis) const {
@@ -102,9 +99,7 @@ Dim InferContext::unknown(size_t output, size_t axis) const {
 void InferContext::reject(const std::string& why) const {
   fail(Code::kInvalidArgument, "{}: {}", describe(node_), why);
 }
-int64_t InferContext::axis(int64_t axis, int64_t rank) const {
-  return checked_axis(axis, rank, node_);
-}
+int64_t InferContext::axis(int64_t axis, int64_t rank) const { return checked_axis(axis, rank, node_); }
 
 const Tensor& RefContext::in(size_t i) const {
   require(has(i), "input {} is missing", i);
@@ -121,12 +116,8 @@ Tensor& RefContext::make(size_t i, DType dtype, Dims dims) {
   return outputs[i].tensor;
 }
 
-void RefContext::reject(const std::string& why) const {
-  fail(Code::kInvalidArgument, "{}: {}", describe(node), why);
-}
-int64_t RefContext::axis(int64_t axis, int64_t rank) const {
-  return checked_axis(axis, rank, node);
-}
+void RefContext::reject(const std::string& why) const { fail(Code::kInvalidArgument, "{}: {}", describe(node), why); }
+int64_t RefContext::axis(int64_t axis, int64_t rank) const { return checked_axis(axis, rank, node); }
 
 void OpTable::add(Op op) {
   std::string key = op.name;
@@ -180,8 +171,7 @@ Dims broadcast_dims(const Dims& a, const Dims& b, std::string_view what) {
   Dims out(std::max(a.size(), b.size()), 1);
   for (size_t i = 0; i < out.size(); ++i) {
     int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
-    expect(x == y || x == 1 || y == 1, "{}: shapes {} and {} do not broadcast", what, dims_text(a),
-           dims_text(b));
+    expect(x == y || x == 1 || y == 1, "{}: shapes {} and {} do not broadcast", what, dims_text(a), dims_text(b));
     out[out.size() - 1 - i] = x == 1 ? y : x;
   }
   return out;

@@ -103,13 +103,11 @@ struct Op {
   void (*infer)(InferContext&) = nullptr;
   void (*reference)(RefContext&) = nullptr;  ///< null for a composite
   std::string_view body;                     ///< composite: "(x) => (y) { ... }" in graph text
-  bool elementwise =
-      false;  ///< broadcasts its inputs; each output element depends on the matching input elements
+  bool elementwise = false;  ///< broadcasts its inputs; each output element depends on the matching input elements
   bool commutative = false;  ///< of its first two inputs
   bool pure = true;          ///< same inputs, same outputs (not so: random ops)
-  bool data_shapes =
-      false;        ///< output shapes depend on input data beyond content() (NonZero, NonMaxSuppression...)
-  Strings attrs{};  ///< names of the attributes it understands; others are rejected on import
+  bool data_shapes = false;  ///< output shapes depend on input data beyond content() (NonZero, NonMaxSuppression...)
+  Strings attrs{};           ///< names of the attributes it understands; others are rejected on import
 };
 
 class OpTable {

@@ -56,8 +56,7 @@ struct Datum {
   DType element = DType::kUndefined;  ///< element type of an empty sequence
 
   Datum() = default;
-  Datum(Tensor t)
-      : tensor(std::move(t)) {}  // NOLINT(google-explicit-constructor): a tensor is the usual datum
+  Datum(Tensor t) : tensor(std::move(t)) {}  // NOLINT(google-explicit-constructor): a tensor is the usual datum
   bool is_tensor() const noexcept { return kind == Type::Kind::kTensor; }
   static Datum sequence(std::vector<Datum> items, DType element = DType::kUndefined) {
     Datum d;
