@@ -19,7 +19,33 @@ struct DepthGuard {
 
 }  // namespace
 
+namespace {
+
+// The op itself on its own inputs, then the epilogue on its result and the extra inputs.
+std::vector<Datum> interpret_fused(const Node& node, const OpTable& ops, std::span<const Datum* const> inputs) {
+  GraphPtr epilogue = node.attrs.graph("epilogue");
+  TENON_CHECK(epilogue != nullptr && !epilogue->inputs.empty());
+  size_t extras = epilogue->inputs.size() - 1;
+  expect(extras <= inputs.size(), "{}: the epilogue has more inputs than the node", node.op);
+  Node plain = node;
+  plain.attrs.erase("epilogue");
+  auto own = inputs.first(inputs.size() - extras);
+  while (!own.empty() && own.back() == nullptr) own = own.first(own.size() - 1);
+  plain.inputs.resize(own.size());
+  std::vector<Datum> outputs = interpret_node(plain, ops, own);
+  std::vector<Datum> arguments{std::move(outputs.at(0))};
+  for (const Datum* extra : inputs.last(extras)) {
+    TENON_CHECK(extra != nullptr);
+    arguments.push_back(*extra);
+  }
+  outputs[0] = interpret(*epilogue, ops, arguments).at(0);
+  return outputs;
+}
+
+}  // namespace
+
 std::vector<Datum> interpret_node(const Node& node, const OpTable& ops, std::span<const Datum* const> inputs) {
+  if (node.attrs.has("epilogue")) return interpret_fused(node, ops, inputs);
   const Op& op = ops.at(node.op);
   std::vector<Datum> outputs(node.outputs.size());
   if (op.reference != nullptr) {

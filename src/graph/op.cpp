@@ -82,6 +82,10 @@ std::optional<Ints> InferContext::ints(size_t i) const {
 }
 
 void InferContext::output(size_t i, Type type) {
+  if (fused_ && i == 0) {
+    anchor_ = std::move(type);
+    return;
+  }
   if (i >= node_.outputs.size() || node_.outputs[i] == kNone) return;
   Value& v = graph_.value(node_.outputs[i]);
   v.type = merge(v.type, type, v, node_);
@@ -138,8 +142,34 @@ const Op& OpTable::at(std::string_view name) const {
 void infer_node(Graph& graph, NodeId id, const OpTable& ops) {
   const Op* op = ops.find(graph.node(id).op);
   if (op == nullptr || op->infer == nullptr) return;
-  InferContext context(graph, id);
+  InferContext context(graph, id, ops);
   op->infer(context);
+  if (!context.fused_) return;
+  const Node& node = graph.node(id);
+  GraphPtr epilogue = node.attrs.graph("epilogue");
+  expect(epilogue != nullptr && !epilogue->inputs.empty() && epilogue->outputs.size() == 1 &&
+             epilogue->inputs.size() - 1 <= node.inputs.size(),
+         "{}: its epilogue does not fit", describe(node));
+  std::vector<Type> types{context.anchor()};
+  size_t extras = epilogue->inputs.size() - 1;
+  for (size_t i = node.inputs.size() - extras; i < node.inputs.size(); ++i) types.push_back(context.type(i));
+  Type result = infer_body(*epilogue, std::move(types), ops)[0];
+  Value& v = graph.value(node.outputs[0]);
+  v.type = merge(v.type, result, v, node);
+}
+
+std::vector<Type> infer_body(Graph& body, std::vector<Type> inputs, const OpTable& ops) {
+  TENON_CHECK(inputs.size() == body.inputs.size());
+  for (int v = 0; v < body.value_count(); ++v) {
+    Value& value = body.value(v);
+    if (!value.is_constant()) value.type = {};
+    value.content.reset();
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) body.value(body.inputs[i]).type = std::move(inputs[i]);
+  infer_types(body, ops);
+  std::vector<Type> out;
+  for (ValueId v : body.outputs) out.push_back(body.value(v).type);
+  return out;
 }
 
 void infer_types(Graph& graph, const OpTable& ops) {

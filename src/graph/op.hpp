@@ -16,11 +16,14 @@
 
 namespace tenon {
 
+class OpTable;
+
 /// What an op's shape inference sees and answers. Inputs may have unknown types while a graph is being
 /// imported; then the inference says what it can and leaves the rest.
 class InferContext {
  public:
-  InferContext(Graph& graph, NodeId node) : graph_(graph), node_(graph.node(node)) {}
+  InferContext(Graph& graph, NodeId node, const OpTable& ops)
+      : graph_(graph), ops_(ops), node_(graph.node(node)), fused_(node_.attrs.has("epilogue")) {}
 
   const Node& node() const noexcept { return node_; }
   const Attrs& attrs() const noexcept { return node_.attrs; }
@@ -61,13 +64,21 @@ class InferContext {
   int64_t axis(int64_t axis, int64_t rank) const;
 
   Graph& graph() noexcept { return graph_; }
+  const OpTable& ops() const noexcept { return ops_; }
+  /// Of a node with an epilogue: what the op itself makes, before the epilogue.
+  const Type& anchor() const noexcept { return anchor_; }
 
  private:
-  Graph& graph_;
-  const Node& node_;
-};
+  friend void infer_node(Graph& graph, NodeId node, const OpTable& ops);
 
-class OpTable;
+  /// Infers a body (an epilogue, a pointwise region, a branch) for the given input types and returns its output types.
+  std::vector<Type> infer_body(Graph& body, std::vector<Type> inputs, const OpTable& ops);
+  Graph& graph_;
+  const OpTable& ops_;
+  const Node& node_;
+  bool fused_;
+  Type anchor_;
+};
 
 /// What a reference sees: concrete inputs; it allocates and sets its outputs.
 struct RefContext {
@@ -95,6 +106,10 @@ struct RefContext {
   Tensor scratch{};
 };
 
+/// A node may carry an *epilogue*: attribute "epilogue", a graph of elementwise nodes whose first input is the op's own
+/// output 0 and whose further inputs are extra inputs of the node, appended after the op's max_inputs (ones left out
+/// are kNone). Output 0 of the node is then the epilogue's result. The interpreter and infer_node treat this for every
+/// op.
 struct Op {
   std::string name;
   std::string_view doc;
