@@ -16,24 +16,15 @@ struct Range {
 
 std::optional<Range> integer_range(DType type) {
   switch (type) {
-    case DType::kInt8:
-      return Range{-128, 127};
-    case DType::kUInt8:
-      return Range{0, 255};
-    case DType::kInt16:
-      return Range{-32768, 32767};
-    case DType::kUInt16:
-      return Range{0, 65535};
-    case DType::kInt32:
-      return Range{-2147483648.0f, 2147483520.0f};
-    case DType::kUInt32:
-      return Range{0, 4294967040.0f};
-    case DType::kInt64:
-      return Range{-9223372036854775808.0f, 9223371487098961920.0f};
-    case DType::kUInt64:
-      return Range{0, 18446742974197923840.0f};
-    default:
-      return std::nullopt;
+    case DType::kInt8: return Range{-128, 127};
+    case DType::kUInt8: return Range{0, 255};
+    case DType::kInt16: return Range{-32768, 32767};
+    case DType::kUInt16: return Range{0, 65535};
+    case DType::kInt32: return Range{-2147483648.0f, 2147483520.0f};
+    case DType::kUInt32: return Range{0, 4294967040.0f};
+    case DType::kInt64: return Range{-9223372036854775808.0f, 9223371487098961920.0f};
+    case DType::kUInt64: return Range{0, 18446742974197923840.0f};
+    default: return std::nullopt;
   }
 }
 
@@ -52,11 +43,9 @@ float op_cost(Opcode op) {
     case Opcode::kElu:
     case Opcode::kCelu:
     case Opcode::kSelu:
-    case Opcode::kMish:
-      return 0.6f;
+    case Opcode::kMish: return 0.6f;
     case Opcode::kSoftplus:
-    case Opcode::kLogSigmoid:
-      return 1.2f;
+    case Opcode::kLogSigmoid: return 1.2f;
     case Opcode::kSin:
     case Opcode::kCos:
     case Opcode::kTan:
@@ -70,10 +59,8 @@ float op_cost(Opcode op) {
     case Opcode::kAtanh:
     case Opcode::kPow:
     case Opcode::kMod:
-    case Opcode::kFmod:
-      return 10.0f;
-    default:
-      return 0.1f;
+    case Opcode::kFmod: return 10.0f;
+    default: return 0.1f;
   }
 }
 
@@ -88,23 +75,18 @@ int tape_dtype_size(DType dtype) {
   switch (dtype) {
     case DType::kBool:
     case DType::kInt8:
-    case DType::kUInt8:
-      return 1;
+    case DType::kUInt8: return 1;
     case DType::kFloat16:
     case DType::kBFloat16:
     case DType::kInt16:
-    case DType::kUInt16:
-      return 2;
+    case DType::kUInt16: return 2;
     case DType::kFloat32:
     case DType::kInt32:
-    case DType::kUInt32:
-      return 4;
+    case DType::kUInt32: return 4;
     case DType::kFloat64:
     case DType::kInt64:
-    case DType::kUInt64:
-      return 8;
-    default:
-      return 0;
+    case DType::kUInt64: return 8;
+    default: return 0;
   }
 }
 
@@ -135,8 +117,7 @@ Tape::Value Tape::add_const(float value) {
 Tape::Value Tape::emit(Opcode op, std::initializer_list<Value> args, float p0, float p1) {
   TENON_CHECK(op < Opcode::kCount && static_cast<int>(args.size()) == arity(op));
   if (op < Opcode::kCopy && info(static_cast<EwOp>(op)).types == EwTypes::kInt) {
-    fail(Code::kUnsupported, "{} works on integers only; a tape computes in float32",
-         info(static_cast<EwOp>(op)).name);
+    fail(Code::kUnsupported, "{} works on integers only; a tape computes in float32", info(static_cast<EwOp>(op)).name);
   }
   Node node;
   node.kind = 2;
@@ -153,16 +134,11 @@ Tape::Value Tape::emit(Opcode op, std::initializer_list<Value> args, float p0, f
 Tape::Value Tape::cast(Value x, DType to) {
   switch (to) {
     case DType::kFloat32:
-    case DType::kFloat64:
-      return x;
-    case DType::kFloat16:
-      return emit(Opcode::kRoundFloat16, {x});
-    case DType::kBFloat16:
-      return emit(Opcode::kRoundBFloat16, {x});
-    case DType::kBool:
-      return emit(Opcode::kTruth, {x});
-    default:
-      break;
+    case DType::kFloat64: return x;
+    case DType::kFloat16: return emit(Opcode::kRoundFloat16, {x});
+    case DType::kBFloat16: return emit(Opcode::kRoundBFloat16, {x});
+    case DType::kBool: return emit(Opcode::kTruth, {x});
+    default: break;
   }
   const auto range = integer_range(to);
   if (!range) fail(Code::kUnsupported, "a tape cannot cast to type number {}", int(to));
@@ -172,8 +148,7 @@ Tape::Value Tape::cast(Value x, DType to) {
 Tape::Value Tape::quantize(Value x, Value scale, Value zero_point, DType to) {
   const auto range = integer_range(to);
   if (!range || tape_dtype_size(to) > 2) {
-    fail(Code::kUnsupported, "a tape quantizes to int8, uint8, int16 or uint16, not to type number {}",
-         int(to));
+    fail(Code::kUnsupported, "a tape quantizes to int8, uint8, int16 or uint16, not to type number {}", int(to));
   }
   return emit(Opcode::kQuantize, {x, scale, zero_point}, range->lo, range->hi);
 }
@@ -236,8 +211,7 @@ void Tape::simplify(Node& node) {
       break;
     case Opcode::kDiv: {
       int exponent;
-      if (constant && std::frexp(c, &exponent) == 0.5f && std::abs(exponent) < 100)
-        immediate(Opcode::kMulConst, 1 / c);
+      if (constant && std::frexp(c, &exponent) == 0.5f && std::abs(exponent) < 100) immediate(Opcode::kMulConst, 1 / c);
       break;
     }
     case Opcode::kMul:
@@ -251,11 +225,8 @@ void Tape::simplify(Node& node) {
         }
       }
       break;
-    case Opcode::kPow:
-      simplify_pow(node);
-      break;
-    default:
-      break;
+    case Opcode::kPow: simplify_pow(node); break;
+    default: break;
   }
   if (node.op == Opcode::kAddConst) {
     const Node& before = nodes_[node.args[0]];
@@ -307,8 +278,7 @@ void Tape::assign_slots(const std::vector<bool>& live) {
     slot[i] = spare.back();
     spare.pop_back();
     const auto operand = [&](int k) { return static_cast<uint8_t>(slot[node.args[k < node.nargs ? k : 0]]); };
-    code_.push_back(
-        {node.op, static_cast<uint8_t>(slot[i]), operand(0), operand(1), operand(2), node.p0, node.p1});
+    code_.push_back({node.op, static_cast<uint8_t>(slot[i]), operand(0), operand(1), operand(2), node.p0, node.p1});
     cost_ += op_cost(node.op);
   }
   for (size_t i = 0; i < outputs_.size(); ++i) outputs_[i].slot = slot[output_values_[i]];
@@ -322,8 +292,8 @@ void Tape::finish() {
   assign_slots(live);
   if (static_cast<int>(code_.size()) > kMaxInstructions || slots_ > kMaxSlots) {
     fail(Code::kUnsupported,
-         "a tape holds {} instructions and {} slots, this expression needs {} and {}: cut the region",
-         kMaxInstructions, kMaxSlots, code_.size(), slots_);
+         "a tape holds {} instructions and {} slots, this expression needs {} and {}: cut the region", kMaxInstructions,
+         kMaxSlots, code_.size(), slots_);
   }
   block_ = slots_ * (512 + kSlotSlack) <= kFrameFloats ? 512 : 256;
   int last = static_cast<int>(nodes_.size()) - 1;

@@ -139,8 +139,7 @@ struct PointwisePlan {
     std::array<int64_t, kMaxOperands> stride;  // bytes; inputs, then outputs
   };
   Tape tape;
-  std::array<Dim, kMaxDims>
-      dims;  // outermost first; the last is the row, the one before it groups short rows
+  std::array<Dim, kMaxDims> dims;  // outermost first; the last is the row, the one before it groups short rows
   int rank = 0;
   int64_t outer = 1;  // rows groups run over this many index combinations
   int64_t rows = 1, row = 1;
@@ -150,8 +149,7 @@ struct PointwisePlan {
 
 /// `strides[i]`: in elements, one for each of `dims`, operands in order inputs then outputs; 0 where an input
 /// broadcasts.
-PointwisePlan make_plan(Tape tape, std::span<const int64_t> dims,
-                        std::span<const std::vector<int64_t>> strides);
+PointwisePlan make_plan(Tape tape, std::span<const int64_t> dims, std::span<const std::vector<int64_t>> strides);
 
 void run(const PointwisePlan& plan, const void* const* inputs, void* const* outputs, ThreadPool& pool);
 

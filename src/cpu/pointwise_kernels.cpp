@@ -18,25 +18,21 @@ namespace tenon::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-HWY_INLINE V value_of(V x) {
-  return x;
-}
-HWY_INLINE V value_of(M m) {
-  return select(m, V(1.0), V(0.0));
-}
+HWY_INLINE V value_of(V x) { return x; }
+HWY_INLINE V value_of(M m) { return select(m, V(1.0), V(0.0)); }
 
 using T = V;
 constexpr int64_t kLanes = HWY_LANES(float);
 
 // One loop an op. Int-only ops have no float form: the type class picks the real macro or nothing.
-#define TENON_LOOP(Name, setup, expr)                                                       \
-  void loop_##Name([[maybe_unused]] const float* pa, [[maybe_unused]] const float* pb,      \
-                   [[maybe_unused]] const float* pc, float* dst, [[maybe_unused]] float p_, \
-                   [[maybe_unused]] float q_, int64_t n) {                                  \
-    [[maybe_unused]] const V p(p_), q(q_);                                                  \
-    for (int64_t i = 0; i < n; i += kLanes) {                                               \
-      setup store(value_of(expr), dst + i);                                                 \
-    }                                                                                       \
+#define TENON_LOOP(Name, setup, expr) \
+  void loop_##Name([[maybe_unused]] const float* pa, [[maybe_unused]] const float* pb, \
+                   [[maybe_unused]] const float* pc, float* dst, [[maybe_unused]] float p_, [[maybe_unused]] float q_, \
+                   int64_t n) { \
+    [[maybe_unused]] const V p(p_), q(q_); \
+    for (int64_t i = 0; i < n; i += kLanes) { \
+      setup store(value_of(expr), dst + i); \
+    } \
   }
 #define TENON_X const V x = load(pa + i);
 #define TENON_AB const V a = load(pa + i), b = load(pb + i);
@@ -63,13 +59,47 @@ HWY_INLINE hn::Vec<DI> bf16_bits(V x) {
   return hn::ShiftRight<16>(
       hn::BitCast(di, hn::IfThenElse((x != x).m, hn::BitCast(DF(), quiet), hn::BitCast(DF(), rounded))));
 }
-HWY_INLINE V round_bf16(V x) {
-  return hn::BitCast(DF(), hn::ShiftLeft<16>(bf16_bits(x)));
+HWY_INLINE V round_bf16(V x) { return hn::BitCast(DF(), hn::ShiftLeft<16>(bf16_bits(x))); }
+
+#if HWY_TARGET <= HWY_AVX2  // F16C
+HWY_INLINE hn::Vec<hn::Rebind<hwy::float16_t, DF>> to_f16(V x) {
+  return hn::DemoteTo(hn::Rebind<hwy::float16_t, DF>(), x.v);
 }
-HWY_INLINE V round_f16(V x) {
-  const hn::Rebind<hwy::float16_t, DF> dh;
-  return hn::PromoteTo(DF(), hn::DemoteTo(dh, x.v));
+HWY_INLINE V from_f16(hn::Vec<hn::Rebind<hwy::float16_t, DF>> h) { return hn::PromoteTo(DF(), h); }
+#else
+// Highway's own emulation truncates, and knows no infinity.
+HWY_INLINE V from_f16(hn::Vec<hn::Rebind<hwy::float16_t, DF>> half) {
+  const DI di;
+  const auto h = hn::PromoteTo(di, hn::BitCast(hn::Rebind<int16_t, DF>(), half));
+  const auto m = hn::ShiftLeft<13>(hn::And(h, hn::Set(di, 0x7fff)));
+  const V scaled = V(hn::BitCast(DF(), m)) * V(5.192296858534828e33);  // 2^112; normalises subnormals too
+  const V special = hn::BitCast(DF(), hn::Or(m, hn::Set(di, 0x7f800000)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(h, hn::Set(di, 0x8000)));
+  return hn::Or(select(scaled >= V(65536.0), special, scaled).v, hn::BitCast(DF(), sign));
 }
+/// To nearest even.
+HWY_INLINE hn::Vec<hn::Rebind<hwy::float16_t, DF>> to_f16(V x) {
+  const DI di;
+  const auto bits = hn::BitCast(di, x.v);
+  const auto sign = hn::And(hn::ShiftRight<16>(bits), hn::Set(di, 0x8000));
+  const V magnitude = abs(x);
+  const auto m = hn::BitCast(di, magnitude.v);
+  const auto odd = hn::And(hn::ShiftRight<13>(m), hn::Set(di, 1));
+  const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(m, odd), hn::Set(di, 0xfff - (112 << 23))));
+  // The last bit of 0.5f is that of a subnormal half, so the addition rounds.
+  const auto small = hn::Sub(hn::BitCast(di, (magnitude + V(0.5)).v), hn::Set(di, 0x3f000000));
+  const auto pick = [](M mask, auto yes, auto no) {
+    return hn::BitCast(DI(), hn::IfThenElse(mask.m, hn::BitCast(DF(), yes), hn::BitCast(DF(), no)));
+  };
+  auto h = pick(magnitude < V(6.103515625e-05), small, normal);
+  h = pick(magnitude >= V(65520.0), hn::Set(di, 0x7c00), h);
+  h = hn::Or(pick(x != x, hn::Set(di, 0x7e00), h), sign);
+  const hn::Rebind<int16_t, DF> d16;
+  const auto narrow = hn::DemoteTo(d16, hn::ShiftRight<16>(hn::ShiftLeft<16>(h)));
+  return hn::BitCast(hn::Rebind<hwy::float16_t, DF>(), narrow);
+}
+#endif
+HWY_INLINE V round_f16(V x) { return from_f16(to_f16(x)); }
 
 TENON_LOOP(Copy, TENON_X, x)
 TENON_LOOP(Quantize, TENON_ABC, min(max(rint(a / b) + c, p), q))
@@ -86,7 +116,9 @@ HWY_INLINE V load_as(const S* p) {
     return load(p);
   } else if constexpr (std::is_same_v<S, int32_t>) {
     return hn::ConvertTo(DF(), hn::LoadU(DI(), p));
-  } else if constexpr (std::is_same_v<S, hwy::float16_t> || std::is_same_v<S, hwy::bfloat16_t>) {
+  } else if constexpr (std::is_same_v<S, hwy::float16_t>) {
+    return from_f16(hn::LoadU(hn::Rebind<S, DF>(), p));
+  } else if constexpr (std::is_same_v<S, hwy::bfloat16_t>) {
     return hn::PromoteTo(DF(), hn::LoadU(hn::Rebind<S, DF>(), p));
   } else {
     return hn::ConvertTo(DF(), hn::PromoteTo(DI(), hn::LoadU(hn::Rebind<S, DF>(), p)));
@@ -118,14 +150,13 @@ HWY_INLINE void store_as(V x, S* p) {
     store(x, p);
   } else if constexpr (std::is_same_v<S, hwy::float16_t>) {
     const hn::Rebind<S, DF> d;
-    hn::StoreU(hn::DemoteTo(d, x.v), d, p);
+    hn::StoreU(to_f16(x), d, p);
   } else if constexpr (std::is_same_v<S, hwy::bfloat16_t>) {
     const hn::Rebind<int16_t, DF> d;
     hn::StoreU(hn::DemoteTo(d, bf16_bits(x)), d, reinterpret_cast<int16_t*>(p));
   } else if constexpr (std::is_same_v<S, bool>) {
     const hn::Rebind<uint8_t, DF> d;
-    hn::StoreU(hn::DemoteTo(d, hn::ConvertTo(DI(), value_of(x != V(0.0)).v)), d,
-               reinterpret_cast<uint8_t*>(p));
+    hn::StoreU(hn::DemoteTo(d, hn::ConvertTo(DI(), value_of(x != V(0.0)).v)), d, reinterpret_cast<uint8_t*>(p));
   } else if constexpr (std::is_same_v<S, int32_t>) {
     hn::StoreU(hn::ConvertTo(DI(), select(x != x, V(0.0), x).v), DI(), p);
   } else {
@@ -187,7 +218,7 @@ PointwiseTable make_table() {
   TENON_ENTRY(RoundBFloat16)
   TENON_ENTRY(Truncate)
   TENON_ENTRY(Truth)
-#define TENON_TYPE(Name, loader, storer)             \
+#define TENON_TYPE(Name, loader, storer) \
   t.load[static_cast<int>(DType::k##Name)] = loader; \
   t.store[static_cast<int>(DType::k##Name)] = storer;
   TENON_TYPE(Float32, load_loop<float>, store_loop<float>)
@@ -220,9 +251,7 @@ namespace tenon::cpu {
 
 HWY_EXPORT(target_table);
 
-const PointwiseTable& pointwise_table() {
-  return *HWY_DYNAMIC_DISPATCH(target_table)();
-}
+const PointwiseTable& pointwise_table() { return *HWY_DYNAMIC_DISPATCH(target_table)(); }
 
 }  // namespace tenon::cpu
 #endif

@@ -14,9 +14,7 @@ struct Walk {
   int64_t step, row_step;
 };
 
-int64_t padded(int64_t n) {
-  return (n + 15) & ~int64_t{15};
-}
+int64_t padded(int64_t n) { return (n + 15) & ~int64_t{15}; }
 
 /// The machine of one thread: the slots, and what the broadcast slots hold by now.
 class Machine {
@@ -38,10 +36,8 @@ class Machine {
     for (size_t i = 0; i < code.size(); ++i) {
       const TapeInst& inst = code[i];
       float* dst = slot(inst.dst);
-      if (direct >= 0 && i + 1 == code.size())
-        dst = reinterpret_cast<float*>(const_cast<char*>(outputs[direct].base));
-      table_.kernels[static_cast<int>(inst.op)](slot_[inst.a], slot_[inst.b], slot_[inst.c], dst, inst.p0,
-                                                inst.p1, n);
+      if (direct >= 0 && i + 1 == code.size()) dst = reinterpret_cast<float*>(const_cast<char*>(outputs[direct].base));
+      table_.kernels[static_cast<int>(inst.op)](slot_[inst.a], slot_[inst.b], slot_[inst.c], dst, inst.p0, inst.p1, n);
     }
     for (size_t i = 0; i < tape_.outputs().size(); ++i) {
       if (static_cast<int>(i) != direct) unload(tape_.outputs()[i], outputs[i], rows, cols);
@@ -166,8 +162,7 @@ void run_row(const Tape& tape, const void* const* inputs, const int64_t* input_s
   Walk in[Tape::kMaxInputs], out[Tape::kMaxOutputs];
   const size_t input_count = tape.inputs().size(), output_count = tape.outputs().size();
   for (size_t i = 0; i < input_count; ++i) {
-    in[i] = {static_cast<const char*>(inputs[i]), input_strides[i] * tape_dtype_size(tape.inputs()[i].dtype),
-             0};
+    in[i] = {static_cast<const char*>(inputs[i]), input_strides[i] * tape_dtype_size(tape.inputs()[i].dtype), 0};
   }
   for (size_t i = 0; i < output_count; ++i) {
     out[i] = {static_cast<const char*>(outputs[i]), tape_dtype_size(tape.outputs()[i].dtype), 0};
@@ -214,8 +209,7 @@ std::vector<Dim> collapse(std::vector<Dim> dims, size_t operands, size_t first_o
 
 }  // namespace
 
-PointwisePlan make_plan(Tape tape, std::span<const int64_t> dims,
-                        std::span<const std::vector<int64_t>> strides) {
+PointwisePlan make_plan(Tape tape, std::span<const int64_t> dims, std::span<const std::vector<int64_t>> strides) {
   TENON_CHECK(tape.finished());
   const size_t inputs = tape.inputs().size(), operands = inputs + tape.outputs().size();
   TENON_CHECK(strides.size() == operands);
@@ -269,8 +263,7 @@ TilePlace place(const PointwisePlan& plan, int64_t tile) {
   return {tile / per_row, c0, 1, std::min(plan.tile_cols, plan.row - c0)};
 }
 
-void run_tiles(const PointwisePlan& plan, const void* const* inputs, void* const* outputs, int64_t begin,
-               int64_t end) {
+void run_tiles(const PointwisePlan& plan, const void* const* inputs, void* const* outputs, int64_t begin, int64_t end) {
   Machine machine(plan.tape);
   const size_t input_count = plan.tape.inputs().size(), operands = input_count + plan.tape.outputs().size();
   Walk walk[PointwisePlan::kMaxOperands];
@@ -299,10 +292,8 @@ void run(const PointwisePlan& plan, const void* const* inputs, void* const* outp
   if (plan.elements == 0) return;
   const int64_t tiles = plan.outer * plan.tiles_per_outer;
   const float tile_cost = plan.tape.cost() * static_cast<float>(plan.tile_rows * plan.tile_cols);
-  const int64_t grain =
-      1 + static_cast<int64_t>(8000.0f / tile_cost);  // 8 us of work pay for waking a thread
-  pool.run_ranges(tiles, grain,
-                  [&](int64_t begin, int64_t end) { run_tiles(plan, inputs, outputs, begin, end); });
+  const int64_t grain = 1 + static_cast<int64_t>(8000.0f / tile_cost);  // 8 us of work pay for waking a thread
+  pool.run_ranges(tiles, grain, [&](int64_t begin, int64_t end) { run_tiles(plan, inputs, outputs, begin, end); });
 }
 
 }  // namespace tenon::cpu
