@@ -142,6 +142,9 @@ class OpTable {
 void infer_types(Graph& graph, const OpTable& ops);
 void infer_node(Graph& graph, NodeId node, const OpTable& ops);
 
+/// Infers a body (an epilogue, a pointwise region, a branch) for the given input types and returns its output types.
+std::vector<Type> infer_body(Graph& body, std::vector<Type> inputs, const OpTable& ops);
+
 // Helpers that many ops share.
 
 /// Numpy broadcasting of shapes, symbols included: a symbol against 1 gives the symbol, against a number
