@@ -14,6 +14,7 @@
 
 #include "base/thread_pool.hpp"
 #include "cpu/conv.hpp"
+#include "cpu/depthwise.hpp"
 #include "cpu/gemm.hpp"
 #include "cpu/isa.hpp"
 
@@ -88,6 +89,23 @@ struct Bench {
     time(name, 2.0 * batch * m * n * k, [&] { batch_gemm(pool, args, workspace.get()); });
   }
 
+  void run_depthwise(const char* label, ConvShape s) {
+    const std::string name = std::string("depthwise ") + label + " " + std::to_string(s.kh) + "x" +
+                             std::to_string(s.kw) + " s" + std::to_string(s.stride_h) + " " + std::to_string(s.cin) +
+                             "@" + std::to_string(s.h);
+    if (!wants(name)) return;
+    Buffer src = buffer(s.h * s.w * s.cin), w = buffer(s.cin * s.kh * s.kw), bias = buffer(s.cin);
+    Buffer packed = buffer(depthwise_packed_floats(s)), dst = buffer(s.oh() * s.ow() * s.cin);
+    depthwise_pack(s, w.get(), packed.get());
+    ConvArgs args{src.get(),
+                  ImageStrides::dense(s.h, s.w, s.cin),
+                  packed.get(),
+                  dst.get(),
+                  ImageStrides::dense(s.oh(), s.ow(), s.cin),
+                  Epilogue{.bias = bias.get(), .act = Epilogue::kClip, .hi = 6}};
+    time(name, 2.0 * s.oh() * s.ow() * s.cin * s.kh * s.kw, [&] { depthwise(pool, s, args); });
+  }
+
   void run_conv(const char* label, ConvShape s, bool planar = false) {
     std::string name = std::string(planar ? "planar " : "conv ") + label + " " + std::to_string(s.kh) + "x" +
                        std::to_string(s.kw) + " s" + std::to_string(s.stride_h) + " " + std::to_string(s.cin) + "->" +
@@ -152,6 +170,15 @@ void run_all(Bench& b) {
   b.run_conv("mobilenetv2", square(7, 160, 960, 1, 1));
   b.run_conv("mobilenetv2", square(7, 960, 160, 1, 1));
   b.run_conv("mobilenetv2", square(7, 320, 1280, 1, 1));
+  b.run_depthwise("mobilenetv2", square(112, 32, 32, 3, 1, 32));
+  b.run_depthwise("mobilenetv2", square(112, 96, 96, 3, 2, 96));
+  b.run_depthwise("mobilenetv2", square(56, 144, 144, 3, 1, 144));
+  b.run_depthwise("mobilenetv2", square(28, 192, 192, 3, 1, 192));
+  b.run_depthwise("mobilenetv2", square(14, 384, 384, 3, 1, 384));
+  b.run_depthwise("mobilenetv2", square(14, 576, 576, 3, 2, 576));
+  b.run_depthwise("mobilenetv2", square(7, 960, 960, 3, 1, 960));
+  b.run_depthwise("mobilenetv3", square(28, 120, 120, 5, 1, 120));
+  b.run_depthwise("mobilenetv3", square(14, 672, 672, 5, 2, 672));
   b.run_conv("resnet20", square(32, 3, 16, 3, 1), true);
   b.run_conv("resnet20", square(32, 16, 16, 3, 1));
   b.run_conv("resnet20", square(16, 32, 32, 3, 1));

@@ -64,8 +64,18 @@ TENON_INLINE void step(const char* p0, const char* p1, const Strides& s, const V
 }
 
 template <int MR, int NV>
-TENON_INLINE void multiply(const Tile& t, V (&acc)[MR][NV]) {
+TENON_INLINE void multiply_one(const char* p0, const char* p1, const float* pb, const Strides& s, V (&acc)[MR][NV]) {
   const D d;
+  V b[NV];
+  TENON_UNROLL
+  for (int j = 0; j < NV; ++j) b[j] = hn::Load(d, pb + j * kLanes);
+  step<0, MR, NV>(p0, p1, s, b, acc);
+}
+
+template <int MR, int NV>
+TENON_INLINE void multiply(const Tile& t, V (&acc)[MR][NV]) {
+  // A long body no longer fits the decoded-instruction cache well; a short one is worth unrolling.
+  constexpr int kUnroll = MR * NV > 14 ? 1 : 4;
   Strides s{t.lda * 4, t.lda * 12, t.lda * 20};
   const float* HWY_RESTRICT pb = t.b;
   // The empty asm statements keep the compiler from making one induction variable of each row's address.
@@ -73,13 +83,19 @@ TENON_INLINE void multiply(const Tile& t, V (&acc)[MR][NV]) {
   for (int64_t g = 0; g < t.segment_count; ++g) {
     const char* p0 = reinterpret_cast<const char*>(t.a + t.segments[g]);
     const char* p1 = MR > kHalf ? p0 + kHalf * s.one : p0;
-    for (int64_t k = t.segment_length; k > 0; --k) {
+    int64_t k = t.segment_length;
+    for (; k >= kUnroll; k -= kUnroll) {
       asm("" : "+r"(p0), "+r"(p1));
-      V b[NV];
       TENON_UNROLL
-      for (int j = 0; j < NV; ++j) b[j] = hn::Load(d, pb + j * kLanes);
+      for (int u = 0; u < kUnroll; ++u) multiply_one<MR, NV>(p0 + 4 * u, p1 + 4 * u, pb + u * NV * kLanes, s, acc);
+      pb += kUnroll * NV * kLanes;
+      p0 += 4 * kUnroll;
+      if (MR > kHalf) p1 += 4 * kUnroll;
+    }
+    for (; k > 0; --k) {
+      asm("" : "+r"(p0), "+r"(p1));
+      multiply_one<MR, NV>(p0, p1, pb, s, acc);
       pb += NV * kLanes;
-      step<0, MR, NV>(p0, p1, s, b, acc);
       p0 += 4;
       if (MR > kHalf) p1 += 4;
     }

@@ -22,6 +22,17 @@ constexpr int64_t kAboveAvx2 = HWY_AVX3 | HWY_AVX3_DL;
 constexpr int64_t kAboveSse4 = kAboveAvx2 | HWY_AVX2;
 constexpr Tier kTiers[] = {{"sse4", HWY_SSE4, kAboveSse4}, {"avx2", HWY_AVX2, kAboveAvx2}, {"avx512", HWY_AVX3, 0}};
 
+// Not hwy::DisableTargets: in Highway 1.0 a later SupportedTargets() would quietly choose the disabled targets again.
+void restrict_to(int64_t targets) {
+  hwy::SetSupportedTargetsForTest(targets);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+int64_t machine_targets() {
+  hwy::SetSupportedTargetsForTest(0);
+  return hwy::SupportedTargets();
+}
+
 }  // namespace
 
 const char* isa_name() {
@@ -43,8 +54,7 @@ uint32_t layout_id() {
 
 std::vector<std::string> isa_tiers() {
   const std::string before = isa_name();
-  hwy::DisableTargets(0);
-  const int64_t have = hwy::SupportedTargets();
+  const int64_t have = machine_targets();
   std::vector<std::string> names;
   for (const Tier& tier : kTiers) {
     if ((have & tier.bit) != 0) names.emplace_back(tier.name);
@@ -61,8 +71,7 @@ void set_isa_cap(std::string_view name) {
     expect(tier != std::end(kTiers), "there is no CPU instruction set called '{}'; use sse4, avx2 or avx512", name);
     disabled = tier->above;
   }
-  hwy::DisableTargets(disabled);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  restrict_to(machine_targets() & ~disabled);
 }
 
 double measure_peak_gflops(ThreadPool& pool) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.hpp"
+#include "cpu/depthwise.hpp"
 #include "cpu_kernel_testing.hpp"
 
 namespace tenon::cpu {
@@ -72,7 +73,7 @@ void add_position(const void* ctx, float* data, int64_t row_begin, int64_t rows,
   }
 }
 
-enum class Source { kImage, kPlanar };
+enum class Source { kImage, kPlanar, kDepthwise };
 
 void check_conv(const ConvShape& s, int threads, int64_t slack, bool fused, Source source) {
   SCOPED_TRACE(testing::Message() << s.n << "x" << s.h << "x" << s.w << "x" << s.cin << " -> " << s.cout << ", " << s.kh
@@ -88,12 +89,15 @@ void check_conv(const ConvShape& s, int threads, int64_t slack, bool fused, Sour
   }
   fill_random(w, 7);
   fill_random(bias, 8);
-  Floats packed(conv_packed_floats(s));
-  conv_pack(s, w.data(), packed.data());
+  const bool by_channel = source == Source::kDepthwise;
+  Floats packed(by_channel ? depthwise_packed_floats(s) : conv_packed_floats(s));
+  by_channel ? depthwise_pack(s, w.data(), packed.data()) : conv_pack(s, w.data(), packed.data());
   PostContext context{&s};
   ConvArgs args{src.data.data(), src.strides, packed.data(), dst.data.data(), dst.strides, {}};
   if (fused) args.epilogue = {bias.data(), Epilogue::kClip, -0.5f, 1.5f, {&add_position, &context}};
-  if (source == Source::kImage) {
+  if (by_channel) {
+    depthwise(pool, s, args);
+  } else if (source == Source::kImage) {
     Floats workspace(conv_workspace_floats(s, threads));
     conv(pool, s, args, workspace.data());
     ASSERT_TRUE(workspace.intact());
@@ -142,6 +146,35 @@ TEST(CpuConv, PlanarSourceMatchesNaive) {
     for (const ConvShape& s : kShapes) {
       for (int threads : {1, 3}) check_conv(s, threads, 0, threads == 1, Source::kPlanar);
     }
+  });
+}
+
+ConvShape channelwise(int64_t n, int64_t h, int64_t w, int64_t channels, int64_t kh, int64_t kw, int64_t stride,
+                      int64_t dilation, int64_t pad_before, int64_t pad_after) {
+  return {n,      h,        w,        channels,   channels,   kh,        kw,        stride,
+          stride, dilation, dilation, pad_before, pad_before, pad_after, pad_after, channels};
+}
+
+TEST(CpuConv, DepthwiseMatchesNaive) {
+  for_each_isa([](const std::string&) {
+    for (int64_t channels : {1, 3, 5, 8, 16, 17, 24, 33, 48}) {
+      for (const ConvShape& s :
+           {channelwise(1, 9, 14, channels, 3, 3, 1, 1, 1, 1), channelwise(2, 8, 11, channels, 3, 3, 2, 1, 0, 1),
+            channelwise(1, 7, 7, channels, 5, 5, 1, 1, 2, 2), channelwise(1, 12, 23, channels, 5, 5, 2, 1, 2, 1),
+            channelwise(1, 9, 12, channels, 3, 3, 1, 2, 2, 2), channelwise(1, 10, 9, channels, 7, 7, 1, 1, 3, 3),
+            channelwise(1, 2, 2, channels, 3, 3, 1, 1, 1, 1), channelwise(1, 3, 30, channels, 1, 4, 3, 2, 5, 5),
+            channelwise(1, 3, 4, channels, 2, 2, 1, 6, 6, 6)}) {
+        for (int threads : {1, 2}) check_conv(s, threads, threads - 1, threads == 1, Source::kDepthwise);
+      }
+    }
+  });
+}
+
+TEST(CpuConv, ChannelMultiplierIsAGroupedConvolution) {
+  for_each_isa([](const std::string&) {
+    const ConvShape s{1, 6, 7, 9, 27, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 9};
+    check_conv(s, 2, 1, true, Source::kImage);
+    EXPECT_FALSE(is_depthwise(s));
   });
 }
 

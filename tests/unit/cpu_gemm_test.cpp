@@ -149,6 +149,7 @@ TEST(CpuIsa, CapIsHonouredAndNamed) {
     set_isa_cap(tier);
     EXPECT_EQ(isa_name(), tier);
     EXPECT_NE(layout_id(), 0u);
+    EXPECT_EQ(vector_lanes(), tier == "avx512" ? 16 : tier == "avx2" ? 8 : 4);
     set_isa_cap("");
   }
   EXPECT_EQ(isa_name(), best);
