@@ -70,9 +70,6 @@ class InferContext {
 
  private:
   friend void infer_node(Graph& graph, NodeId node, const OpTable& ops);
-
-  /// Infers a body (an epilogue, a pointwise region, a branch) for the given input types and returns its output types.
-  std::vector<Type> infer_body(Graph& body, std::vector<Type> inputs, const OpTable& ops);
   Graph& graph_;
   const OpTable& ops_;
   const Node& node_;
