@@ -20,6 +20,8 @@ BANNED = {"ranges": "slow to compile, and clang 14 cannot read it"}
 BANNED_IN_HEADERS = {"iostream": "headers stay light", "regex": "headers stay light", "fmt/format.h": "use fmt/core.h",
                      "nlohmann/json.hpp": "use nlohmann/json_fwd.hpp, or keep it in the .cpp"}
 
+QUOTED_THIRD_PARTY = ("hwy/",)  # Highway's own convention
+
 
 class Unit:
     def __init__(self, name, level):
@@ -76,7 +78,7 @@ def check_include(root, source, relative, own, kind, name, folders, patterns):
             return f'"{name}": a public header includes only public headers'
         if kind == "<" and "/" in name:
             return f"<{name}>: a public header includes no third-party header"
-    if kind == "<":
+    if kind == "<" or name.startswith(QUOTED_THIRD_PARTY):
         return None
     found = resolve(root, source, name)
     if found is None:
