@@ -8,8 +8,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-int8"))), \
+                             apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-int8")
+#endif
 
 namespace tenon::cpu::q {
 namespace amx {
@@ -36,9 +41,7 @@ void begin(int64_t k_chunk) {
   _tile_loadconfig(&config);
 }
 
-void end() {
-  _tile_release();
-}
+void end() { _tile_release(); }
 
 struct Step {
   const uint8_t* a;
@@ -135,27 +138,19 @@ void wide(const Step& s, int32_t* acc) {
 
 void all_rows_one_panel(const Step& s, int64_t units, int32_t* acc) {
   switch (units) {
-    case 1:
-      return tall<1>(s, acc);
-    case 2:
-      return tall<2>(s, acc);
-    case 3:
-      return tall<3>(s, acc);
-    default:
-      return tall<4>(s, acc);
+    case 1: return tall<1>(s, acc);
+    case 2: return tall<2>(s, acc);
+    case 3: return tall<3>(s, acc);
+    default: return tall<4>(s, acc);
   }
 }
 
 void one_unit_all_panels(const Step& s, int64_t panels, int32_t* acc) {
   switch (panels) {
-    case 1:
-      return wide<1>(s, acc);
-    case 2:
-      return wide<2>(s, acc);
-    case 3:
-      return wide<3>(s, acc);
-    default:
-      return wide<4>(s, acc);
+    case 1: return wide<1>(s, acc);
+    case 2: return wide<2>(s, acc);
+    case 3: return wide<3>(s, acc);
+    default: return wide<4>(s, acc);
   }
 }
 
@@ -201,15 +196,18 @@ bool in_processor() {
 }  // namespace amx
 }  // namespace tenon::cpu::q
 
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 
 namespace tenon::cpu::q {
 
 const Kernels* amx_kernels() noexcept {
   const Kernels* base = vnni_kernels();
   if (!base || !amx::in_processor() || !amx::permitted()) return nullptr;
-  static const Kernels kTable{QIsa::kAmx,     kLayoutI8x4,   1,         true,
-                              amx::begin,     amx::end,      amx::tile, base->gather,
+  static const Kernels kTable{QIsa::kAmx,     kLayoutI8x4,   1, true, amx::begin, amx::end, amx::tile, base->gather,
                               base->row_sums, base->epilogue};
   return &kTable;
 }
@@ -217,8 +215,6 @@ const Kernels* amx_kernels() noexcept {
 }  // namespace tenon::cpu::q
 #else
 namespace tenon::cpu::q {
-const Kernels* amx_kernels() noexcept {
-  return nullptr;
-}
+const Kernels* amx_kernels() noexcept { return nullptr; }
 }  // namespace tenon::cpu::q
 #endif

@@ -6,8 +6,13 @@
 
 #include <cstring>
 
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
+                             apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#endif
 
 namespace tenon::cpu::q {
 namespace vnni {
@@ -59,24 +64,18 @@ void tile_panels(const Tile& t, const int8_t* b, int32_t* acc) {
   for (; r + kRows <= t.rows; r += kRows) {
     block<kRows, NV>(a + r * t.lda, t.lda, b, t.panel_stride, quads, acc + r * kTileCols);
   }
-  for (; r + 4 <= t.rows; r += 4)
-    block<4, NV>(a + r * t.lda, t.lda, b, t.panel_stride, quads, acc + r * kTileCols);
-  for (; r + 2 <= t.rows; r += 2)
-    block<2, NV>(a + r * t.lda, t.lda, b, t.panel_stride, quads, acc + r * kTileCols);
+  for (; r + 4 <= t.rows; r += 4) block<4, NV>(a + r * t.lda, t.lda, b, t.panel_stride, quads, acc + r * kTileCols);
+  for (; r + 2 <= t.rows; r += 2) block<2, NV>(a + r * t.lda, t.lda, b, t.panel_stride, quads, acc + r * kTileCols);
   if (r < t.rows) block<1, NV>(a + r * t.lda, t.lda, b, t.panel_stride, quads, acc + r * kTileCols);
 }
 
 void tile(const Tile& t) {
   const auto* b = static_cast<const int8_t*>(t.b);
   switch (t.panels) {
-    case 1:
-      return tile_panels<1>(t, b, t.acc);
-    case 2:
-      return tile_panels<2>(t, b, t.acc);
-    case 3:
-      return tile_panels<3>(t, b, t.acc);
-    default:
-      return tile_panels<4>(t, b, t.acc);
+    case 1: return tile_panels<1>(t, b, t.acc);
+    case 2: return tile_panels<2>(t, b, t.acc);
+    case 3: return tile_panels<3>(t, b, t.acc);
+    default: return tile_panels<4>(t, b, t.acc);
   }
 }
 
@@ -86,8 +85,7 @@ struct Flip {
   static inline void copy(uint8_t* to, const uint8_t* from, int64_t n, uint8_t flip) {
     const __m512i mask = _mm512_set1_epi8(static_cast<char>(flip));
     int64_t i = 0;
-    for (; i + 64 <= n; i += 64)
-      _mm512_storeu_si512(to + i, _mm512_xor_si512(_mm512_loadu_si512(from + i), mask));
+    for (; i + 64 <= n; i += 64) _mm512_storeu_si512(to + i, _mm512_xor_si512(_mm512_loadu_si512(from + i), mask));
     if (i < n) {
       const __mmask64 some = ~uint64_t{0} >> (64 - (n - i));
       _mm512_storeu_si512(to + i, _mm512_xor_si512(_mm512_maskz_loadu_epi8(some, from + i), mask));
@@ -117,15 +115,18 @@ void row_sums(const void* a, int64_t lda, int64_t rows, int64_t k_padded, int32_
 }  // namespace vnni
 }  // namespace tenon::cpu::q
 
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 
 namespace tenon::cpu::q {
 
 const Kernels* vnni_kernels() noexcept {
   const Kernels* base = simd_kernels(QIsa::kAvx512);
   if (!base || !__builtin_cpu_supports("avx512vnni")) return nullptr;
-  static const Kernels kTable{QIsa::kVnni,    kLayoutI8x4,   1,          false,
-                              nullptr,        nullptr,       vnni::tile, vnni::gather,
+  static const Kernels kTable{QIsa::kVnni,    kLayoutI8x4,   1, false, nullptr, nullptr, vnni::tile, vnni::gather,
                               vnni::row_sums, base->epilogue};
   return &kTable;
 }
@@ -133,8 +134,6 @@ const Kernels* vnni_kernels() noexcept {
 }  // namespace tenon::cpu::q
 #else
 namespace tenon::cpu::q {
-const Kernels* vnni_kernels() noexcept {
-  return nullptr;
-}
+const Kernels* vnni_kernels() noexcept { return nullptr; }
 }  // namespace tenon::cpu::q
 #endif
