@@ -4,6 +4,7 @@
 - code blocks opened with ```sh checked: `make X` is a target of the Makefile; scripts named there exist; each
   `tenon VERB --option` is known to the built tool's own help (build/release/tenon; without it that part is left out,
   and the output says so);
+- code blocks opened with ```cpp checked compile, without warnings;
 - links between the pages lead to files that exist, and so do paths in backquotes that begin with a folder of ours.
 """
 import re
@@ -16,6 +17,24 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "build/release/tenon"
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`((?:src|include|tests|tools|docs|bench|\.ci)/[\w./-]+)`")
+
+
+def sources(lines):
+    """Yields (line number, text) of the ```cpp checked blocks."""
+    start = None
+    for number, line in enumerate(lines, 1):
+        if start is None and line.strip() == "```cpp checked":
+            start = number
+        elif start is not None and line.startswith("```"):
+            yield start, "\n".join(lines[start:number - 1]) + "\n"
+            start = None
+
+
+def compile_error(text):
+    compiler = subprocess.run([ROOT / "tools/build.sh", "--compiler"], text=True, capture_output=True, check=True)
+    result = subprocess.run([compiler.stdout.strip(), "-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+                             "-Iinclude", "-Isrc", "-x", "c++", "-"], cwd=ROOT, input=text, text=True, capture_output=True)
+    return result.stderr if result.returncode else None
 
 
 def blocks(lines):
@@ -86,7 +105,7 @@ def check_command(command):
 def main():
     names = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, text=True,
                            capture_output=True, check=True).stdout.split()
-    problems, commands, links = [], 0, 0
+    problems, commands, links, programs = [], 0, 0, 0
     for name in names:
         lines = (ROOT / name).read_text().splitlines()
         for number, command in blocks(lines):
@@ -94,6 +113,11 @@ def main():
             complaint = check_command(command)
             if complaint:
                 problems.append(f"{name}:{number}: {complaint}: {command}")
+        for number, text in sources(lines):
+            programs += 1
+            error = compile_error(text)
+            if error:
+                problems.append(f"{name}:{number}: this does not compile:\n{error}")
         for number, line in enumerate(lines, 1):
             for target in LINK.findall(line):
                 links += 1
@@ -106,7 +130,7 @@ def main():
     if problems:
         sys.exit("\n".join(problems))
     note = "" if TOOL.is_file() else " (build/release/tenon is not built: its options were not looked at)"
-    print(f"check_docs: {commands} commands, {links} links and paths{note}")
+    print(f"check_docs: {commands} commands, {programs} programs, {links} links and paths{note}")
 
 
 if __name__ == "__main__":
