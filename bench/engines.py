@@ -74,3 +74,43 @@ def ort_session(model, optimise=True, threads=0):
 def run_ort(session, feed):
     names = [o.name for o in session.get_outputs()]
     return dict(zip(names, session.run(names, feed)))
+
+
+class Ort:
+    """ONNX Runtime behind the two calls that real.py and others need."""
+
+    name = "ONNX Runtime"
+
+    def load(self, model, feed):
+        return ort_session(model, threads=os.cpu_count() or 1)
+
+    def run(self, session, feed):
+        return run_ort(session, feed)
+
+
+class Tenon:
+    """`tenon build` once, then `tenon run` on the plan for each feed."""
+
+    name = "Tenon"
+
+    def __init__(self, binary, build_args=()):
+        self.binary, self.build_args = binary, list(build_args)
+        self.folder = tempfile.TemporaryDirectory(prefix="tenon-bench-")
+
+    def load(self, model, feed):
+        """A plan for the shapes of `feed`."""
+        plan = pathlib.Path(self.folder.name, pathlib.Path(model).stem + ".plan")
+        call([self.binary, "build", model, "-o", plan, *shape_args(feed), *self.build_args])
+        return plan
+
+    def run(self, plan, feed):
+        return run_tenon(self.binary, plan, feed)
+
+
+def shape_args(feed):
+    """--shape options that fix the dims of every array input."""
+    args = []
+    for name, value in feed.items():
+        if not isinstance(value, dict) and value.ndim > 0:
+            args += ["--shape", f"{name}:{'x'.join(map(str, value.shape))}"]
+    return args

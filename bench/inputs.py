@@ -82,10 +82,11 @@ def squeezenet():
 
 
 def cifar(count, skip=0):
-    """Pictures as ResNet-20 wants them (RGB, torchvision's mean and std) and their labels."""
+    """Pictures as ResNet-20 wants them (RGB, the usual CIFAR mean and std) and their labels."""
     raw = np.fromfile(_data("cifar10-test-2000.bin"), np.uint8).reshape(-1, 3073)[skip:skip + count]
     x = raw[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32) / 255
-    return (x - pic.IMAGENET_MEAN[:, None, None]) / pic.IMAGENET_STD[:, None, None], raw[:, 0]
+    mean, std = np.array([[0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]], np.float32)
+    return (x - mean[:, None, None]) / std[:, None, None], raw[:, 0]
 
 
 def mnist(count):
