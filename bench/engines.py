@@ -1,4 +1,5 @@
 """Running a model on one feed: by the `tenon` binary, by ONNX Runtime. Shared by the scripts of this folder."""
+import functools
 import os
 import pathlib
 import shutil
@@ -44,6 +45,12 @@ def call(command, timeout=600):
         tail = " / ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise EngineError(f"exit {done.returncode} ({what}): {tail}", done.returncode)
     return done.stdout
+
+
+@functools.cache
+def help_text(binary, verb):
+    """What `tenon VERB --help` says: options that came later are used where they exist."""
+    return subprocess.run([str(binary), verb, "--help"], capture_output=True, text=True, timeout=60).stdout
 
 
 def run_tenon(binary, model, feed, extra=(), timeout=600):
