@@ -10,19 +10,17 @@ namespace {
 
 void check(const QConvShape& s) {
   expect(s.groups >= 1 && s.in_c % s.groups == 0 && s.out_c % s.groups == 0,
-         "A convolution of {} to {} channels cannot have {} groups; both counts must be multiples of it.",
-         s.in_c, s.out_c, s.groups);
+         "A convolution of {} to {} channels cannot have {} groups; both counts must be multiples of it.", s.in_c,
+         s.out_c, s.groups);
   expect(s.kernel_h >= 1 && s.kernel_w >= 1 && s.stride_h >= 1 && s.stride_w >= 1 && s.dilation_h >= 1 &&
              s.dilation_w >= 1,
-         "A convolution needs kernel {}x{}, strides {}x{} and dilations {}x{} of at least 1.", s.kernel_h,
-         s.kernel_w, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w);
+         "A convolution needs kernel {}x{}, strides {}x{} and dilations {}x{} of at least 1.", s.kernel_h, s.kernel_w,
+         s.stride_h, s.stride_w, s.dilation_h, s.dilation_w);
   expect(s.pad_top >= 0 && s.pad_left >= 0 && s.pad_bottom >= 0 && s.pad_right >= 0,
          "Negative padding is no padding of a convolution; slice the input instead.");
 }
 
-int64_t depth(const QConvShape& s) {
-  return s.in_c / s.groups * s.kernel_h * s.kernel_w;
-}
+int64_t depth(const QConvShape& s) { return s.in_c / s.groups * s.kernel_h * s.kernel_w; }
 
 q::Gather make_gather(const QConvArgs& args, int64_t k_padded) {
   const QConvShape& s = args.shape;
@@ -93,8 +91,8 @@ void qconv(QIsa isa, const QConvArgs& args, void* workspace, ThreadPool& pool) {
   const int64_t n = s.out_c / s.groups;
   const auto& header = q::checked_header(args.packed, kernels.layout, s.groups, depth(s), n);
   const int32_t lowest = args.x_type == QType::kS8 ? -128 : 0;
-  expect(args.x_zp >= lowest && args.x_zp <= lowest + 255,
-         "The zero point {} is not a value of the activations.", args.x_zp);
+  expect(args.x_zp >= lowest && args.x_zp <= lowest + 255, "The zero point {} is not a value of the activations.",
+         args.x_zp);
   if (s.batch == 0 || s.out_h() <= 0 || s.out_w() <= 0) return;
   const q::Gather g = make_gather(args, header.k_padded);
   const int64_t rows = s.batch * g.oh * g.ow;

@@ -14,19 +14,12 @@ namespace {
 
 constexpr int64_t kAlign = 64;
 constexpr int64_t kGatherBytes = 512 * 1024;  // of gathered rows: a share of the second-level cache
-constexpr int64_t kOvershoot = 64;            // elements that gathering may write beyond a row
 
-int64_t multiple(int64_t value, int64_t of) {
-  return (value + of - 1) / of * of;
-}
+int64_t multiple(int64_t value, int64_t of) { return (value + of - 1) / of * of; }
 
-int64_t panels_of(int64_t n) {
-  return (n + kPanel - 1) / kPanel;
-}
+int64_t panels_of(int64_t n) { return (n + kPanel - 1) / kPanel; }
 
-int element_bytes(uint32_t layout) {
-  return layout == kLayoutI8x4 ? 1 : 2;
-}
+int element_bytes(uint32_t layout) { return layout == kLayoutI8x4 ? 1 : 2; }
 
 int64_t group_bytes(uint32_t layout, int64_t k, int64_t n) {
   const int64_t columns = panels_of(n) * kPanel;
@@ -41,10 +34,8 @@ struct GroupView {
 
 GroupView view(const BlobHeader& h, const void* packed, int64_t group) {
   const int64_t columns = panels_of(h.n) * kPanel;
-  const auto* p =
-      static_cast<const uint8_t*>(packed) + sizeof(BlobHeader) + group * group_bytes(h.layout, h.k, h.n);
-  return {reinterpret_cast<const int32_t*>(p), reinterpret_cast<const int32_t*>(p) + columns,
-          p + columns * 8};
+  const auto* p = static_cast<const uint8_t*>(packed) + sizeof(BlobHeader) + group * group_bytes(h.layout, h.k, h.n);
+  return {reinterpret_cast<const int32_t*>(p), reinterpret_cast<const int32_t*>(p) + columns, p + columns * 8};
 }
 
 }  // namespace
@@ -55,13 +46,11 @@ int64_t chunk_k(uint32_t layout, int64_t k) noexcept {
   return std::max<int64_t>(4, multiple((k + chunks - 1) / chunks, 4));
 }
 
-int64_t padded_k(uint32_t layout, int64_t k) noexcept {
-  return multiple(std::max<int64_t>(k, 1), chunk_k(layout, k));
-}
+int64_t padded_k(uint32_t layout, int64_t k) noexcept { return multiple(std::max<int64_t>(k, 1), chunk_k(layout, k)); }
 
 size_t packed_size(uint32_t layout, int64_t groups, int64_t k, int64_t n) {
-  expect(layout == kLayoutI8x4 || layout == kLayoutI16x2,
-         "Layout {:#x} is no layout of 8-bit weights; ask q_layout().", layout);
+  expect(layout == kLayoutI8x4 || layout == kLayoutI16x2, "Layout {:#x} is no layout of 8-bit weights; ask q_layout().",
+         layout);
   expect(k >= 0 && n >= 0 && groups >= 1 && k < (int64_t{1} << 31) && n < (int64_t{1} << 31) &&
              groups < (int64_t{1} << 31),
          "8-bit weights of {} groups of {} by {} cannot be packed.", groups, k, n);
@@ -76,12 +65,12 @@ BlobHeader make_header(uint32_t layout, int64_t groups, int64_t k, int64_t n, bo
 const BlobHeader& checked_header(const void* packed, uint32_t layout, int64_t groups, int64_t k, int64_t n) {
   const auto& h = *static_cast<const BlobHeader*>(packed);
   expect(h.layout == layout,
-         "The packed weights have layout {:#x}, but this instruction set needs {:#x}; pack them again.",
-         h.layout, layout);
+         "The packed weights have layout {:#x}, but this instruction set needs {:#x}; pack them again.", h.layout,
+         layout);
   expect(h.groups == groups && h.k == k && h.n == n && h.k_padded == padded_k(layout, k) &&
              h.k_chunk == chunk_k(layout, k),
-         "The packed weights are {} groups of {} by {}, but the operation needs {} groups of {} by {}.",
-         h.groups, h.k, h.n, groups, k, n);
+         "The packed weights are {} groups of {} by {}, but the operation needs {} groups of {} by {}.", h.groups, h.k,
+         h.n, groups, k, n);
   return h;
 }
 
@@ -146,6 +135,24 @@ void pack_group(const BlobHeader& h, const PackSource& s, int64_t group, void* p
   }
 }
 
+// The bounds of the requantised type become bounds of the float value: rounding is monotonic and they are integers.
+Parameters::Parameters(const EpilogueTile& t) : lo(t.epilogue->lo), hi(t.epilogue->hi) {
+  const QEpilogue& e = *t.epilogue;
+  const float factor = e.scale_factor ? *e.scale_factor : 1.0f;
+  const float common = (e.scale ? *e.scale : 1.0f) * factor;
+  const int64_t columns = multiple(t.cols, 16);
+  std::fill(scale, scale + columns, common);
+  std::fill(bias, bias + columns, 0.0f);
+  if (e.scale && e.scale_per_column) {
+    for (int64_t c = 0; c < t.cols; ++c) scale[c] = e.scale[t.col_begin + c] * factor;
+  }
+  if (e.bias) std::copy(e.bias + t.col_begin, e.bias + t.col_begin + t.cols, bias);
+  if (e.kind != QEpilogueKind::kRequant) return;
+  const auto least = static_cast<float>((e.out_type == QType::kU8 ? 0 : -128) - e.out_zp);
+  lo = std::clamp(lo, least, least + 255.0f);
+  hi = std::clamp(hi, least, least + 255.0f);
+}
+
 namespace {
 
 struct ThreadMemory {
@@ -157,7 +164,7 @@ struct ThreadMemory {
 ThreadMemory thread_memory(int element, int64_t k_padded) {
   ThreadMemory m{kMaxTileRows, 0, kMaxTileRows * kTileCols * 4, kMaxTileRows * 4};
   while (m.max_rows > kUnitRows && m.max_rows * k_padded * element > kGatherBytes) m.max_rows /= 2;
-  m.gather_bytes = multiple((m.max_rows * k_padded + kOvershoot) * element, kAlign);
+  m.gather_bytes = multiple(m.max_rows * k_padded * element, kAlign);
   return m;
 }
 
@@ -165,8 +172,7 @@ ThreadMemory thread_memory(int element, int64_t k_padded) {
 bool in_place(const Gather& g, int element) {
   return element == 1 && g.flip == 0 && g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && g.oh == g.ih &&
          g.ow == g.iw && g.pad_top == 0 && g.pad_left == 0 && g.channels == g.k_padded &&
-         (g.ih == 1 || g.row_stride == g.iw * g.pixel_stride) &&
-         g.batch_stride == g.ih * g.iw * g.pixel_stride;
+         (g.ih == 1 || g.row_stride == g.iw * g.pixel_stride) && g.batch_stride == g.ih * g.iw * g.pixel_stride;
 }
 
 // The grid of work: ranges of rows (in units), groups, ranges of columns (in tiles).
@@ -203,8 +209,7 @@ class Worker {
     const int64_t end = std::min(problem_.rows, grid.units * (row_item + 1) / grid.row_items * kUnitRows);
     take_rows(group, row, end - row);
     const GroupView weights = view(header_, problem_.packed, group);
-    if (header_.has_zero_points)
-      kernels_.row_sums(tile_.a, tile_.lda, tile_.rows, header_.k_padded, row_sums_);
+    if (header_.has_zero_points) kernels_.row_sums(tile_.a, tile_.lda, tile_.rows, header_.k_padded, row_sums_);
     const int64_t last = grid.col_tiles * (col_item + 1) / grid.col_items;
     for (int64_t t = grid.col_tiles * col_item / grid.col_items; t < last; ++t)
       columns(weights, group, row, t * kTileCols);
@@ -248,8 +253,8 @@ class Worker {
       factors[c] = static_cast<int32_t>(0u - zb);
     }
     const int32_t* row_factors = header_.has_zero_points ? factors : nullptr;
-    kernels_.epilogue({problem_.epilogue, acc_, row, tile_.rows, group * problem_.n + col, cols, terms,
-                       row_factors, row_sums_});
+    kernels_.epilogue(
+        {problem_.epilogue, acc_, row, tile_.rows, group * problem_.n + col, cols, terms, row_factors, row_sums_});
   }
 
   const Kernels& kernels_;
@@ -266,8 +271,7 @@ class Worker {
 
 size_t workspace(QIsa isa, int64_t k, int threads) {
   const uint32_t layout = q_layout(isa);
-  return static_cast<size_t>(thread_memory(element_bytes(layout), padded_k(layout, k)).total() *
-                             std::max(threads, 1));
+  return static_cast<size_t>(thread_memory(element_bytes(layout), padded_k(layout, k)).total() * std::max(threads, 1));
 }
 
 void run(const Kernels& kernels, const Problem& problem, void* workspace, ThreadPool& pool) {
@@ -286,12 +290,9 @@ void run(const Kernels& kernels, const Problem& problem, void* workspace, Thread
 
 const Kernels* kernels(QIsa isa) noexcept {
   switch (isa) {
-    case QIsa::kVnni:
-      return vnni_kernels();
-    case QIsa::kAmx:
-      return amx_kernels();
-    default:
-      return simd_kernels(isa);
+    case QIsa::kVnni: return vnni_kernels();
+    case QIsa::kAmx: return amx_kernels();
+    default: return simd_kernels(isa);
   }
 }
 
@@ -305,23 +306,16 @@ const Kernels& kernels_or_fail(QIsa isa) {
 
 const char* name(QIsa isa) noexcept {
   switch (isa) {
-    case QIsa::kSse4:
-      return "sse4";
-    case QIsa::kAvx2:
-      return "avx2";
-    case QIsa::kAvx512:
-      return "avx512";
-    case QIsa::kVnni:
-      return "avx512_vnni";
-    case QIsa::kAmx:
-      return "amx_int8";
+    case QIsa::kSse4: return "sse4";
+    case QIsa::kAvx2: return "avx2";
+    case QIsa::kAvx512: return "avx512";
+    case QIsa::kVnni: return "avx512_vnni";
+    case QIsa::kAmx: return "amx_int8";
   }
   return "unknown";
 }
 
-bool q_available(QIsa isa) noexcept {
-  return q::kernels(isa) != nullptr;
-}
+bool q_available(QIsa isa) noexcept { return q::kernels(isa) != nullptr; }
 
 QIsa q_best_isa() noexcept {
   QIsa best = QIsa::kSse4;
@@ -331,9 +325,7 @@ QIsa q_best_isa() noexcept {
   return best;
 }
 
-uint32_t q_layout(QIsa isa) noexcept {
-  return isa >= QIsa::kVnni ? q::kLayoutI8x4 : q::kLayoutI16x2;
-}
+uint32_t q_layout(QIsa isa) noexcept { return isa >= QIsa::kVnni ? q::kLayoutI8x4 : q::kLayoutI16x2; }
 
 uint32_t q_blob_layout(const void* packed, size_t bytes) noexcept {
   if (bytes < sizeof(q::BlobHeader)) return 0;
@@ -342,9 +334,7 @@ uint32_t q_blob_layout(const void* packed, size_t bytes) noexcept {
   return layout == q::kLayoutI8x4 || layout == q::kLayoutI16x2 ? layout : 0;
 }
 
-size_t qgemm_packed_size(uint32_t layout, int64_t k, int64_t n) {
-  return q::packed_size(layout, 1, k, n);
-}
+size_t qgemm_packed_size(uint32_t layout, int64_t k, int64_t n) { return q::packed_size(layout, 1, k, n); }
 
 void qgemm_pack(uint32_t layout, const QGemmWeights& w, void* packed) {
   const q::PackSource source{static_cast<const uint8_t*>(w.data),
@@ -360,9 +350,7 @@ void qgemm_pack(uint32_t layout, const QGemmWeights& w, void* packed) {
   q::pack_group(header, source, 0, packed);
 }
 
-size_t qgemm_workspace(QIsa isa, int64_t k, int threads) {
-  return q::workspace(isa, k, threads);
-}
+size_t qgemm_workspace(QIsa isa, int64_t k, int threads) { return q::workspace(isa, k, threads); }
 
 void qgemm(QIsa isa, const QGemmArgs& args, void* workspace, ThreadPool& pool) {
   const q::Kernels& kernels = q::kernels_or_fail(isa);

@@ -33,8 +33,8 @@ enum class QType : uint8_t { kU8, kS8 };
 /// stride `ld_acc`; a row is a row of C, or the pixel (n * OH + oh) * OW + ow of a convolution; columns are
 /// output channels.
 struct QPostOp {
-  void (*fn)(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows,
-             int64_t col_begin, int64_t cols) = nullptr;
+  void (*fn)(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows, int64_t col_begin,
+             int64_t cols) = nullptr;
   const void* ctx = nullptr;
 };
 

@@ -177,12 +177,9 @@ void tile(const Tile& t) {
 
 // The operating system hands out the tile state on request, once for the process.
 bool permitted() {
-  static const bool kPermitted = [] {
-    constexpr int kRequestPermission = 0x1023;
-    constexpr int kTileData = 18;
-    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  }();
-  return kPermitted;
+  constexpr int kRequestPermission = 0x1023;
+  constexpr int kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 bool in_processor() {
@@ -205,10 +202,18 @@ bool in_processor() {
 namespace tenon::cpu::q {
 
 const Kernels* amx_kernels() noexcept {
-  const Kernels* base = vnni_kernels();
-  if (!base || !amx::in_processor() || !amx::permitted()) return nullptr;
-  static const Kernels kTable{QIsa::kAmx,     kLayoutI8x4,   1, true, amx::begin, amx::end, amx::tile, base->gather,
-                              base->row_sums, base->epilogue};
+  static const bool kHave = vnni_kernels() && amx::in_processor() && amx::permitted();
+  if (!kHave) return nullptr;
+  static const Kernels kTable{QIsa::kAmx,
+                              kLayoutI8x4,
+                              1,
+                              true,
+                              amx::begin,
+                              amx::end,
+                              amx::tile,
+                              vnni_kernels()->gather,
+                              vnni_kernels()->row_sums,
+                              vnni_kernels()->epilogue};
   return &kTable;
 }
 

@@ -1,45 +1,76 @@
-// Text for the instruction-set files, included inside their own namespaces (hence no #pragma once): the walk
-// over output pixels that turns a patch into a row. Copy::copy(T* to, const uint8_t* from, int64_t n, uint8_t
-// flip) may write up to 63 elements too many; what follows in the buffer is written later.
+// Text for the instruction-set files, included inside their own namespaces (hence no #pragma once): the walk over
+// output pixels that turns each patch into a row. Copy::rows(T* to, int64_t to_step, const uint8_t* from, int64_t
+// from_step, int64_t count, int64_t n, uint8_t flip) copies `count` runs of n bytes.
 
+template <class T>
+inline void fill_run(T* to, int64_t n, T value) {
+  for (int64_t i = 0; i < n; ++i) to[i] = value;
+}
+
+// One kernel row of one pixel, tap by tap: at the borders, or when the taps are not neighbours.
 template <class Copy, class T>
 inline void gather_taps(const Gather& g, const uint8_t* row, int64_t ix, T* out) {
   for (int64_t j = 0; j < g.kw; ++j, ix += g.dw, out += g.channels) {
     if (ix >= 0 && ix < g.iw) {
-      Copy::copy(out, row + ix * g.pixel_stride, g.channels, g.flip);
+      Copy::rows(out, 0, row + ix * g.pixel_stride, 0, 1, g.channels, g.flip);
     } else {
-      for (int64_t c = 0; c < g.channels; ++c) out[c] = static_cast<T>(g.fill);
+      fill_run(out, g.channels, static_cast<T>(g.fill));
     }
   }
 }
 
+// Pixels [x, x + count) of one output line whose patches take all taps from inside the picture: [first, last).
+struct Inside {
+  int64_t first, last;
+
+  Inside(const Gather& g, int64_t x, int64_t count) : first(x), last(x) {
+    const bool neighbours = g.kw == 1 || (g.dw == 1 && g.pixel_stride == g.channels);
+    const int64_t room = g.iw - 1 - (g.kw - 1) * g.dw + g.pad_left;  // greatest x * sw
+    if (!neighbours || room < 0) return;
+    const int64_t begin = (g.pad_left + g.sw - 1) / g.sw;
+    const int64_t end = room / g.sw + 1;
+    first = begin < x ? x : begin > x + count ? x + count : begin;
+    last = end < first ? first : end > x + count ? x + count : end;
+  }
+};
+
+template <class Copy, class T>
+inline void gather_line(const Gather& g, const uint8_t* image, int64_t y, int64_t x, int64_t count, T* dst) {
+  const Inside inside(g, x, count);
+  const int64_t run = g.kw * g.channels;
+  int64_t iy = y * g.sh - g.pad_top;
+  for (int64_t i = 0; i < g.kh; ++i, iy += g.dh) {
+    T* out = dst + i * run;
+    if (iy < 0 || iy >= g.ih) {
+      for (int64_t p = 0; p < count; ++p) fill_run(out + p * g.k_padded, run, static_cast<T>(g.fill));
+      continue;
+    }
+    const uint8_t* row = image + iy * g.row_stride;
+    for (int64_t p = x; p < inside.first; ++p)
+      gather_taps<Copy>(g, row, p * g.sw - g.pad_left, out + (p - x) * g.k_padded);
+    if (inside.first < inside.last) {
+      Copy::rows(out + (inside.first - x) * g.k_padded, g.k_padded,
+                 row + (inside.first * g.sw - g.pad_left) * g.pixel_stride, g.sw * g.pixel_stride,
+                 inside.last - inside.first, run, g.flip);
+    }
+    for (int64_t p = inside.last; p < x + count; ++p)
+      gather_taps<Copy>(g, row, p * g.sw - g.pad_left, out + (p - x) * g.k_padded);
+  }
+  const int64_t tail = g.k_padded - g.kh * run;
+  for (int64_t p = 0; p < count && tail > 0; ++p) fill_run(dst + p * g.k_padded + g.kh * run, tail, T{0});
+}
+
 template <class Copy, class T>
 inline void gather_rows(const Gather& g, int64_t row_begin, int64_t rows, T* dst) {
-  const bool dense = g.kw == 1 || (g.dw == 1 && g.pixel_stride == g.channels);
-  const int64_t run = g.kw * g.channels;
-  const int64_t tail = g.k_padded - g.kh * run;
   int64_t n = row_begin / (g.oh * g.ow);
   int64_t y = row_begin / g.ow % g.oh;
   int64_t x = row_begin % g.ow;
-  for (int64_t r = 0; r < rows; ++r) {
-    T* out = dst + r * g.k_padded;
-    const uint8_t* image = g.src + n * g.batch_stride;
-    const int64_t ix = x * g.sw - g.pad_left;
-    const bool inside = dense && ix >= 0 && ix + (g.kw - 1) * g.dw < g.iw;
-    int64_t iy = y * g.sh - g.pad_top;
-    for (int64_t i = 0; i < g.kh; ++i, iy += g.dh, out += run) {
-      if (iy < 0 || iy >= g.ih) {
-        for (int64_t c = 0; c < run; ++c) out[c] = static_cast<T>(g.fill);
-      } else if (inside) {
-        Copy::copy(out, image + iy * g.row_stride + ix * g.pixel_stride, run, g.flip);
-      } else {
-        gather_taps<Copy>(g, image + iy * g.row_stride, ix, out);
-      }
-    }
-    for (int64_t i = 0; i < tail; ++i) out[i] = 0;
-    if (++x == g.ow) {
-      x = 0;
-      if (++y == g.oh) y = 0, ++n;
-    }
+  while (rows > 0) {
+    const int64_t count = rows < g.ow - x ? rows : g.ow - x;
+    gather_line<Copy>(g, g.src + n * g.batch_stride, y, x, count, dst);
+    dst += count * g.k_padded;
+    rows -= count;
+    x = 0;
+    if (++y == g.oh) y = 0, ++n;
   }
 }

@@ -63,6 +63,15 @@ struct EpilogueTile {
   const int32_t* row_sums;
 };
 
+/// The epilogue's parameters for the columns of a tile; columns up to the next multiple of 16 are defined.
+struct Parameters {
+  alignas(64) float scale[kTileCols];
+  alignas(64) float bias[kTileCols];
+  float lo, hi;  // with the bounds of a requantised type
+
+  explicit Parameters(const EpilogueTile& tile);
+};
+
 struct Kernels {
   QIsa isa;
   uint32_t layout;

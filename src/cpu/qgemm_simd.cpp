@@ -26,8 +26,7 @@ constexpr int kLanes16 = 2;
 #else
 constexpr int kLanes16 = HWY_LANES(int16_t);
 #endif
-constexpr int kPanelVectors =
-    2 * static_cast<int>(kPanel) / kLanes16;  // vectors of int16 pairs in 16 columns
+constexpr int kPanelVectors = 2 * static_cast<int>(kPanel) / kLanes16;  // vectors of int16 pairs in 16 columns
 // Accumulators, one weight vector each and one activation must fit in 16 (32 for AVX-512) registers.
 constexpr int kMaxPanels = kPanelVectors == 1 ? 4 : 1;
 constexpr int kRows = kPanelVectors == 4 ? 2 : 6;
@@ -65,8 +64,7 @@ void tile_panels(const Tile& t, const int16_t* b, int32_t* acc) {
   const int64_t stride = t.panel_stride / 2;
   const int64_t pairs = t.k_padded / 2;
   int64_t r = 0;
-  for (; r + kRows <= t.rows; r += kRows)
-    block<kRows, NP>(a + r * t.lda, t.lda, b, stride, pairs, acc + r * kTileCols);
+  for (; r + kRows <= t.rows; r += kRows) block<kRows, NP>(a + r * t.lda, t.lda, b, stride, pairs, acc + r * kTileCols);
   for (; r + 2 <= t.rows; r += 2) block<2, NP>(a + r * t.lda, t.lda, b, stride, pairs, acc + r * kTileCols);
   if (r < t.rows) block<1, NP>(a + r * t.lda, t.lda, b, stride, pairs, acc + r * kTileCols);
 }
@@ -83,7 +81,7 @@ void tile(const Tile& t) {
 #include "cpu/qgemm_gather-inl.hpp"
 
 struct Widen {
-  static inline void copy(int16_t* to, const uint8_t* from, int64_t n, uint8_t flip) {
+  static inline void one(int16_t* to, const uint8_t* from, int64_t n, uint8_t flip) {
     const hn::Rebind<uint8_t, D16> d8;
     const D16 d16;
     const auto mask = hn::Set(d8, flip);
@@ -96,6 +94,11 @@ struct Widen {
     } else {
       for (int64_t i = 0; i < n; ++i) to[i] = static_cast<int16_t>(from[i] ^ flip);
     }
+  }
+
+  static inline void rows(int16_t* to, int64_t to_step, const uint8_t* from, int64_t from_step, int64_t count,
+                          int64_t n, uint8_t flip) {
+    for (int64_t p = 0; p < count; ++p) one(to + p * to_step, from + p * from_step, n, flip);
   }
 };
 
@@ -164,35 +167,6 @@ void requant_columns(const Columns& in, const Scaling& s, const EpilogueTile& t,
   }
 }
 
-// The bounds of the requantised type become bounds of the float value: rounding is monotonic and they are
-// integers.
-void requant_bounds(const QEpilogue& e, float& lo, float& hi) {
-  const int32_t least = (e.out_type == QType::kU8 ? 0 : -128) - e.out_zp;
-  const auto low = static_cast<float>(least);
-  const auto high = static_cast<float>(least + 255);
-  lo = std::clamp(e.lo, low, high);
-  hi = std::clamp(e.hi, low, high);
-}
-
-struct Parameters {
-  HWY_ALIGN float scale[kTileCols];
-  HWY_ALIGN float bias[kTileCols];
-  float lo, hi;
-};
-
-void load_parameters(const EpilogueTile& t, Parameters& p) {
-  const QEpilogue& e = *t.epilogue;
-  const float factor = e.scale_factor ? *e.scale_factor : 1.0f;
-  std::fill(p.scale, p.scale + kTileCols, (e.scale && !e.scale_per_column ? *e.scale : 1.0f) * factor);
-  std::fill(p.bias, p.bias + kTileCols, 0.0f);
-  for (int64_t c = 0; e.scale && e.scale_per_column && c < t.cols; ++c)
-    p.scale[c] = e.scale[t.col_begin + c] * factor;
-  for (int64_t c = 0; e.bias && c < t.cols; ++c) p.bias[c] = e.bias[t.col_begin + c];
-  p.lo = e.lo;
-  p.hi = e.hi;
-  if (e.kind == QEpilogueKind::kRequant) requant_bounds(e, p.lo, p.hi);
-}
-
 void finish_columns(const EpilogueTile& t, const Columns& in, const Parameters& p, int64_t c) {
   const QEpilogue& e = *t.epilogue;
   const E32 d;
@@ -218,8 +192,7 @@ void finish_columns(const EpilogueTile& t, const Columns& in, const Parameters& 
 
 void epilogue(const EpilogueTile& t) {
   const E32 d;
-  Parameters p;
-  load_parameters(t, p);
+  const Parameters p(t);
   for (int64_t c = 0; c < t.cols; c += kStep) {
     const Columns in{t.acc + c, hn::Load(d, t.column_terms + c),
                      t.row_factors ? hn::Load(d, t.row_factors + c) : hn::Zero(d),
@@ -255,7 +228,7 @@ HWY_AFTER_NAMESPACE();
 namespace tenon::cpu::q {
 
 const Kernels* simd_kernels(QIsa isa) noexcept {
-  const int64_t have = hwy::SupportedTargets();
+  static const int64_t have = hwy::SupportedTargets();  // asks CPUID, which is slow on virtual machines
   if (isa == QIsa::kSse4 && (have & HWY_SSE4)) return N_SSE4::table();
   if (isa == QIsa::kAvx2 && (have & HWY_AVX2)) return N_AVX2::table();
   if (isa == QIsa::kAvx512 && (have & HWY_AVX3)) return N_AVX3::table();
