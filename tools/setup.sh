@@ -108,7 +108,7 @@ if [ ${#missing[@]} -eq 0 ]; then
   exit 0
 fi
 
-echo "setup: installing ${#missing[@]} package(s):"
+echo "setup: ${#missing[@]} package(s) are missing:"
 printf '%s\n' "${reasons[@]}"
 install_line="apt-get install -y --no-install-recommends ${missing[*]}"
 
@@ -131,7 +131,7 @@ log=.cache/setup.log
 if ! apt install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
   # Lists that are missing or old: refresh them once.
   apt update >>"$log" 2>&1 && apt install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 || {
-    tail -n 15 "$log" >&2
+    tail -n 4 "$log" >&2
     if grep -qE 'Could not resolve|Temporary failure|Could not connect|Network is unreachable|Failed to fetch' "$log"; then
       die "the package archive cannot be reached. With a network, type this and try again:
   apt-get update && $install_line"
