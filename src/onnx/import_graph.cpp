@@ -43,7 +43,7 @@ Dim Importer::named_dim(std::string_view param) const {
   return Dim::symbol(fmt::format("{}_{:08x}", word, std::hash<std::string_view>()(param) & 0xffffffffu));
 }
 
-DimSymbol Importer::symbols_of(std::string_view input, bool /*unnamed_only*/) const {
+DimSymbol Importer::symbols_of(std::string_view input) const {
   std::string stem(input.substr(0, 60));
   for (char& c : stem) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_') c = '_';
@@ -103,7 +103,7 @@ void Importer::add_inputs(Scope& scope, const GraphProto& proto, const Where& wh
     if (known != scope.names.end() && known->second.kind != Scope::Name::kValue) continue;  // an initializer's
     if (known != scope.names.end()) at.reject(fmt::format("graph input '{}' is given twice", info.name));
     // Bodies' inputs get their shapes from what is passed to them.
-    Type type = read_type(info.type, at.child("type"), main ? symbols_of(info.name, false) : DimSymbol());
+    Type type = read_type(info.type, at.child("type"), main ? symbols_of(info.name) : DimSymbol());
     if (main && type.kind == Type::Kind::kUnknown) at.reject(fmt::format("graph input '{}' has no type", info.name));
     if (main && type.is_tensor() && type.dtype == DType::kUndefined)
       at.reject(fmt::format("graph input '{}' has no element type", info.name));
@@ -138,8 +138,10 @@ void Importer::add_outputs(Scope& scope, const GraphProto& proto, const Where& w
       NodeId node = place_node(scope, "Identity", {*id}, {name}, {}, "");
       id = graph.node(node).outputs[0];
     }
-    if (graph.value(*id).type.kind == Type::Kind::kUnknown)
-      graph.value(*id).type = read_type(info.type, at.child("type"), symbols_of(info.name, false));
+    // What is declared only fills in what could not be inferred.
+    Type& type = graph.value(*id).type;
+    if (type.kind == Type::Kind::kUnknown || (type.is_tensor() && type.dtype == DType::kUndefined))
+      type = read_type(info.type, at.child("type"), symbols_of(info.name));
     graph.outputs.push_back(*id);
   }
   if (main && graph.outputs.empty()) where.reject("the graph has no outputs");

@@ -134,7 +134,7 @@ std::optional<Attr> Importer::import_attr(Scope& scope, const AttrProto& a, cons
     case AttrProto::kFloats: return a.floats;
     case AttrProto::kInts: return a.ints;
     case AttrProto::kStrings: return Strings(a.strings.begin(), a.strings.end());
-    case AttrProto::kTypeProto: return read_type(a.type_proto, where.child("tp"), symbols_of(a.name, false)).text();
+    case AttrProto::kTypeProto: return read_type(a.type_proto, where.child("tp"), symbols_of(a.name)).text();
     default:
       fail(Code::kUnsupported, "{}: attribute '{}' has type {}, which is not supported", where.text(), a.name, a.type);
   }

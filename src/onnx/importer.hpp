@@ -90,7 +90,7 @@ class Importer {
   Order order_nodes(const Scope& scope, const std::vector<Bytes>& nodes, const Where& where);
   const std::vector<std::string_view>& free_names(Bytes graph, const Where& where);
   std::vector<std::string_view> needed_names(const NodeProto& node, const Where& where);
-  DimSymbol symbols_of(std::string_view input, bool unnamed_only) const;
+  DimSymbol symbols_of(std::string_view input) const;
   Dim named_dim(std::string_view param) const;
 
   // import_node.cpp: nodes
@@ -123,7 +123,6 @@ class Importer {
   std::unordered_map<const std::byte*, std::vector<std::string_view>> free_names_;
   std::set<std::string, std::less<>> input_symbols_;  ///< lone symbols among the model's input dimensions
   std::map<std::string, Unknown> unknown_;
-  std::string domain_now_;
   int64_t nodes_ = 0, names_ = 0, attribute_bytes_ = 0, calls_ = 0;
 };
 
