@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-import inputs
+import feeds
 
 EXIT_CODES = {0: "done", 1: "internal error", 2: "usage", 3: "bad input", 4: "unsupported", 5: "device or resource",
               6: "verification failed"}
@@ -57,7 +57,7 @@ def run_tenon(binary, model, feed, extra=(), timeout=600):
     """{output name: array} of `tenon run`."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = pathlib.Path(folder, "in.npz"), pathlib.Path(folder, "out.npz")
-        inputs.save_npz(source, feed)
+        feeds.save_npz(source, feed)
         call([binary, "run", model, "--inputs", source, "--outputs", target, *extra], timeout)
         if not target.exists():
             raise EngineError("exit 0, but the outputs were not written")

@@ -15,7 +15,7 @@ import tempfile
 import numpy as np
 
 import engines
-import inputs
+import feeds
 import onnx_shapes
 import timing
 
@@ -61,8 +61,8 @@ def feed_for(path, shapes, batch):
 
 def measure(path, feed, args, folder):
     npz = pathlib.Path(folder, "in.npz")
-    inputs.save_npz(npz, feed)
-    plan = pathlib.Path(folder, path.stem + f".{inputs.batch_of(feed)}.plan")
+    feeds.save_npz(npz, feed)
+    plan = pathlib.Path(folder, path.stem + f".{feeds.batch_of(feed)}.plan")
     shapes = engines.shape_args(feed)
     tenon = timing.TenonBench(args.tenon, plan, [], args.threads)
     if "--inputs" in engines.help_text(args.tenon, "bench"):

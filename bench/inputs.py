@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 import pictures as pic
+from feeds import batch_of, save_npz  # noqa: F401  (part of what this module offers)
 
 
 def shared_root():
@@ -297,26 +298,6 @@ def cases(model):
     made = MODELS[model]()
     return {size: {k: v if isinstance(v, dict) else np.asarray(v, order="C") for k, v in feed.items()}
             for size, feed in made.items()}
-
-
-def batch_of(feed):
-    """How many items one run of this feed works on: the first dim of its first array."""
-    first = next(iter(feed.values()))
-    return 1 if isinstance(first, dict) or first.ndim == 0 else max(1, first.shape[0])
-
-
-def save_npz(path, feed):
-    """Arrays by input name; a map as NAME.keys and NAME.values."""
-    flat = {}
-    for name, value in feed.items():
-        if isinstance(value, dict):
-            keys = list(value)
-            flat[f"{name}.keys"] = np.array(keys) if isinstance(keys[0], str) else np.array(keys, np.int64)
-            flat[f"{name}.values"] = np.array(list(value.values()), np.float32)
-        else:
-            flat[name] = value
-    with open(path, "wb") as f:
-        np.savez(f, **flat)
 
 
 def main():

@@ -8,20 +8,7 @@ import resource
 import sys
 import time
 
-import numpy as np
-
-
-def read_feed(path):
-    """Arrays by name; NAME.keys and NAME.values make a map again."""
-    with np.load(path) as arrays:
-        flat = {name: arrays[name] for name in arrays.files}
-    feed = {}
-    for name, value in flat.items():
-        if name.endswith(".keys") and f"{name[:-5]}.values" in flat:
-            feed[name[:-5]] = {k: float(v) for k, v in zip(value.tolist(), flat[f"{name[:-5]}.values"])}
-        elif not (name.endswith(".values") and f"{name[:-7]}.keys" in flat):
-            feed[name] = value
-    return feed
+from feeds import read_feed
 
 
 def model_source(path, feed):
@@ -84,7 +71,8 @@ def main():
         load = time.perf_counter() - start
         run()
     except Exception as e:  # whatever a peer raises is its answer
-        say(error=f"{type(e).__name__}: {" ".join(str(e).split())[:300]}")
+        words = " ".join(str(e).split())[:300]
+        say(error=f"{type(e).__name__}: {words}")
         return
     say(name=name, load_s=load, import_bytes=bare)
     for line in sys.stdin:

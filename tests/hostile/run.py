@@ -1,0 +1,226 @@
+"""Runs the corpus of bad inputs through the command line: no input may do worse than a typed error.
+
+    python tests/hostile/run.py --tenon build/release/tenon [--full] [--series N7] [--model FILE] [--plan FILE]
+
+Each case is a process: `tenon build CASE -o PLAN`, then `tenon run` where the case has inputs. Allowed are exit code 3
+(bad input), 4 (unsupported) and, where the case may or must build, 0; within 1 s of CPU time and 256 MB of resident
+memory above the file's size, no file outside touched. A limit on the address space keeps the machine alive whatever
+happens (so this is for builds without sanitizers; --sanitized lifts memory and time limits for those that have them).
+Only Python's standard library is needed.
+"""
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+
+import corpus
+
+MEGA = 1 << 20
+
+
+@dataclasses.dataclass
+class Outcome:
+    case: corpus.Case
+    code: int
+    cpu: float
+    wall: float
+    peak: int
+    text: str
+    fault: str = ""
+
+
+def npz(path, feed):
+    """{name: (numpy type, dims, bytes)} as an .npz file, without numpy."""
+    with zipfile.ZipFile(path, "w") as z:
+        for name, (kind, dims, data) in feed.items():
+            head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({''.join(f'{d}, ' for d in dims)}), }}\n".encode()
+            z.writestr(f"{name}.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head + data)
+
+
+def resident(pid):
+    """The peak so far. (ru_maxrss would count this process too: it survives an exec.)"""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            return next((int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM")), 0)
+    except OSError:
+        return 0
+
+
+def execute(command, limit_bytes, patience, folder):
+    """(exit code, CPU seconds, wall seconds, peak bytes, last lines): minus the signal where one ended it, None on time out."""
+    def limits():
+        if limit_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(patience) + 1, int(patience) + 2))
+
+    begin = time.monotonic()
+    log = folder / "log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=limits,
+                                   env={**os.environ, "HOME": str(folder), "TENON_CACHE": str(folder / "cache")})
+        usage, code, peak = None, None, 0
+        while time.monotonic() - begin < patience * 3:
+            peak = max(peak, resident(process.pid))
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                break
+            time.sleep(0.002)
+        else:
+            os.kill(process.pid, signal.SIGKILL)
+            usage = os.wait4(process.pid, 0)[2]
+        process.returncode = code
+    wall = time.monotonic() - begin
+    with open(log, "rb") as f:
+        f.seek(max(0, os.path.getsize(log) - 4000))
+        text = f.read().decode(errors="replace").strip()
+    return code, usage.ru_utime + usage.ru_stime, wall, peak, text
+
+
+def judge(case, result, file_bytes, args):
+    code, cpu, wall, peak, text = result
+    allowed = set(case.want)
+    if code is None:
+        fault = f"no end after {wall:.0f} s"
+    elif code < 0:
+        fault = f"signal {signal.Signals(-code).name}"
+    elif "AddressSanitizer" in text or "runtime error:" in text:
+        fault = "sanitizer report"
+    elif code not in allowed:
+        fault = f"exit {code}, allowed {sorted(allowed)}"
+    elif code and not text:
+        fault = f"exit {code} without a word"
+    elif not args.sanitized and cpu > case.seconds * args.patience:
+        fault = f"{cpu:.1f} s of CPU time"
+    elif not args.sanitized and peak > args.memory * MEGA + file_bytes:
+        fault = f"{peak // MEGA} MB resident"
+    else:
+        fault = ""
+    return Outcome(case, code, cpu, wall, peak, text, fault)
+
+
+def run_case(case, args):
+    with tempfile.TemporaryDirectory(prefix="hostile-") as name:
+        folder = pathlib.Path(name)
+        path = case.write(folder)
+        size = path.stat().st_size if path.is_file() else 0
+        limit = 0 if args.sanitized else args.address_space * MEGA + size
+        seconds = 60 if args.sanitized else max(case.seconds * 5, 5)
+        before = {p for p in folder.rglob("*")}
+        command = [args.tenon, "run", path] if case.series.startswith("L") else [args.tenon, "build", path, "-o", folder / "out.plan", *args.build_args.split()]
+        if case.series.startswith("L"):
+            command += ["--inputs", args.inputs] if args.inputs else []
+        outcome = judge(case, execute(command, limit, seconds, folder), size, args)
+        if not outcome.fault and outcome.code and (folder / "out.plan").exists():
+            outcome.fault = "a plan was written in spite of the error"
+        if not outcome.fault and command[1] == "build" and outcome.code == 0 and not (folder / "out.plan").exists():
+            outcome.fault = "exit 0, but no plan"
+        left = [p.name for p in folder.rglob("*") if p not in before and p.name not in ("log", "out.plan", "cache") and "cache" not in p.parts]
+        if not outcome.fault and left:
+            outcome.fault = f"left {left[0]} behind"
+        if not outcome.fault and outcome.code == 0 and case.feed is not None:
+            npz(folder / "in.npz", case.feed)
+            ran = dataclasses.replace(case, want=corpus.ANY)
+            command = [args.tenon, "run", path, "--inputs", folder / "in.npz", "--outputs", folder / "out.npz"]
+            outcome = judge(ran, execute(command, limit, seconds, folder), size, args)
+        return outcome
+
+
+def plan_cases(path, full):
+    """L: a plan file cut at every section's edge and elsewhere, one flipped bit a byte, numbers made extreme. Every one of
+    them must be refused: a plan carries checksums."""
+    data, out = path.read_bytes(), []
+    step = max(1, len(data) // (4000 if full else 150))
+    want = corpus.BAD
+    for n in [*range(0, min(len(data), 256), 1 if full else 16), *range(256, len(data), step)]:
+        out.append(corpus.Case("L1", f"cut-{n}", data[:n], want))
+    dice = corpus.random.Random(4)
+    for n in sorted({*range(0, min(len(data), 512), 1 if full else 8), *(dice.randrange(len(data)) for _ in range(3000 if full else 200))}):
+        changed = bytearray(data)
+        changed[n] ^= 1 << dice.randrange(8)
+        out.append(corpus.Case("L2", f"flip-{n}", bytes(changed), want))
+    for n in range(0, min(len(data), 512) - 8, 8 if not full else 4):
+        for value in (0, (1 << 64) - 1, 1 << 63, 10 ** 9):
+            if data[n:n + 8] != struct.pack("<Q", value):
+                out.append(corpus.Case("L3", f"word-{n}-{value}", data[:n] + struct.pack("<Q", value) + data[n + 8:], want))
+    out.append(corpus.Case("L4", "onnx-named-plan", corpus.base_model(), corpus.ANY))
+    out.append(corpus.Case("L1", "appended", data + b"\0" * 64, corpus.ANY))
+    return out
+
+
+def collect(args):
+    cases = [] if args.only_files else corpus.cases(args.full)
+    for path in args.model or []:
+        data = path.read_bytes()
+        cases += corpus.truncations(data, path.stem, 64, None if args.full else 60)
+        cases += corpus.flips(data, path.stem, 2000 if args.full else 60)
+    for path in args.plan or []:
+        cases += plan_cases(path, args.full)
+    if args.sample and len(cases) > args.sample:
+        cases = corpus.random.Random(5).sample(cases, args.sample)
+    if args.series:
+        cases = [c for c in cases if any(c.series == s or c.id.startswith(s) for s in args.series.split(","))]
+    return cases
+
+
+def table(outcomes):
+    rows = collections.defaultdict(list)
+    for o in outcomes:
+        rows[o.case.series].append(o)
+    print(f"\n{'series':7} {'cases':>6} {'error 3':>8} {'error 4':>8} {'built':>6} {'FAULTS':>7} {'most CPU s':>11} {'most MB':>8}")
+    for series in sorted(rows, key=lambda s: (s[0], int(s[1:]))):
+        mine = rows[series]
+        count = lambda code: sum(o.code == code and not o.fault for o in mine)
+        print(f"{series:7} {len(mine):6} {count(3):8} {count(4):8} {count(0):6} {sum(bool(o.fault) for o in mine):7} "
+              f"{max(o.cpu for o in mine):11.2f} {max(o.peak for o in mine) / MEGA:8.0f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tenon", required=True)
+    parser.add_argument("--full", action="store_true", help="every flip and the slow cases; minutes to hours")
+    parser.add_argument("--series", help="only these, as N7,D3 or the beginning of a case's name")
+    parser.add_argument("--model", type=pathlib.Path, action="append", help="cut and flip this file too")
+    parser.add_argument("--plan", type=pathlib.Path, action="append", help="cut and flip this plan (L series)")
+    parser.add_argument("--inputs", type=pathlib.Path, help=".npz for running plans")
+    parser.add_argument("--only-files", action="store_true", help="only --model and --plan")
+    parser.add_argument("--sample", type=int, help="only this many cases, drawn evenly")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--memory", type=int, default=256, help="MB resident above the file's size")
+    parser.add_argument("--address-space", type=int, default=2048, help="MB of address space above the file's size")
+    parser.add_argument("--patience", type=float, default=1.0, help="factor on the time budget, for slow machines")
+    parser.add_argument("--build-args", default="", help="further arguments for `tenon build`")
+    parser.add_argument("--sanitized", action="store_true", help="the binary has sanitizers: no limits on time and memory")
+    parser.add_argument("--verbose", action="store_true", help="a line for each case")
+    args = parser.parse_args()
+    if not os.access(args.tenon, os.X_OK):
+        sys.exit(f"{args.tenon} is not a program; build it first")
+    args.tenon = str(pathlib.Path(args.tenon).resolve())
+    cases, begin, outcomes = collect(args), time.monotonic(), []
+    if not cases:
+        sys.exit(f"no case matches --series {args.series}")
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for outcome in pool.map(lambda c: run_case(c, args), cases):
+            outcomes.append(outcome)
+            if outcome.fault or args.verbose:
+                last = outcome.text.splitlines()[-1][:150] if outcome.text else ""
+                print(f"{'FAULT' if outcome.fault else 'ok   '} {outcome.case.id}: {outcome.fault or f'exit {outcome.code}'} | {last}", flush=True)
+    table(outcomes)
+    faults = sum(bool(o.fault) for o in outcomes)
+    print(f"\n{len(outcomes)} cases, {faults} faults, {time.monotonic() - begin:.0f} s")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
