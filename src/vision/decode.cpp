@@ -15,8 +15,8 @@ Block slice(const OutputView& view, int batch_index) {
   }
   expect(!view.shape.empty() && static_cast<int64_t>(view.data.size()) == size,
          "output '{}' holds {} numbers, its shape says {}", view.name, view.data.size(), size);
-  expect(batch_index >= 0 && batch_index < view.shape[0], "output '{}' has no picture {}: its batch is {}",
-         view.name, batch_index, view.shape[0]);
+  expect(batch_index >= 0 && batch_index < view.shape[0], "output '{}' has no picture {}: its batch is {}", view.name,
+         batch_index, view.shape[0]);
   const auto each = static_cast<size_t>(size / view.shape[0]);
   return {&view.name,
           {view.shape.begin() + 1, view.shape.end()},
@@ -25,29 +25,19 @@ Block slice(const OutputView& view, int batch_index) {
 
 std::vector<Candidate> candidates_of(const Job& job) {
   switch (job.detector.family) {
-    case Family::kYoloV5:
-      return decode_yolo_v5(job);
+    case Family::kYoloV5: return decode_yolo_v5(job);
     case Family::kYoloV8:
-    case Family::kYoloV8Seg:
-      return decode_yolo_v8(job);
-    case Family::kYoloEnd2End:
-      return decode_end_to_end(job);
-    case Family::kYoloX:
-      return decode_yolox(job);
+    case Family::kYoloV8Seg: return decode_yolo_v8(job);
+    case Family::kYoloEnd2End: return decode_end_to_end(job);
+    case Family::kYoloX: return decode_yolox(job);
     case Family::kNanoDet:
-    case Family::kPicoDet:
-      return decode_distributions(job);
+    case Family::kPicoDet: return decode_distributions(job);
     case Family::kSsd:
-    case Family::kUltraFace:
-      return decode_ssd(job);
-    case Family::kSsdFinal:
-      return decode_ssd_final(job);
-    case Family::kCenterFace:
-      return decode_centerface(job);
-    case Family::kDetr:
-      return decode_detr(job);
-    case Family::kAuto:
-      break;
+    case Family::kUltraFace: return decode_ssd(job);
+    case Family::kSsdFinal: return decode_ssd_final(job);
+    case Family::kCenterFace: return decode_centerface(job);
+    case Family::kDetr: return decode_detr(job);
+    case Family::kAuto: break;
   }
   fail(Code::kInvalidArgument, "the detector has no family yet: call recognise first");
 }
@@ -68,8 +58,7 @@ std::vector<Point> points_of(const Job& job, const Candidate& box, std::span<con
 
 /// From the network's pixels to the picture's, clipped to it.
 Detection place(const Candidate& box, const Placement& placement) {
-  const auto width = static_cast<float>(placement.image_width),
-             height = static_cast<float>(placement.image_height);
+  const auto width = static_cast<float>(placement.image_width), height = static_cast<float>(placement.image_height);
   Detection out;
   out.x0 = std::clamp(placement.x_to_image(box.x0), 0.f, width);
   out.x1 = std::clamp(placement.x_to_image(box.x1), 0.f, width);
@@ -99,13 +88,12 @@ const Block& block(const Job& job, size_t role, size_t rank) {
   return out;
 }
 
-std::vector<Detection> decode(const Detector& detector, std::span<const OutputView> outputs,
-                              const Placement& placement, const DecodeOptions& options, int batch_index) {
+std::vector<Detection> decode(const Detector& detector, std::span<const OutputView> outputs, const Placement& placement,
+                              const DecodeOptions& options, int batch_index) {
   Job job{detector, options, {}};
   for (int role : detector.roles) {
-    expect(role >= 0 && static_cast<size_t>(role) < outputs.size(),
-           "the run gave {} outputs, {} reads number {}", outputs.size(), family_name(detector.family),
-           role + 1);
+    expect(role >= 0 && static_cast<size_t>(role) < outputs.size(), "the run gave {} outputs, {} reads number {}",
+           outputs.size(), family_name(detector.family), role + 1);
     job.blocks.push_back(slice(outputs[static_cast<size_t>(role)], batch_index));
   }
   expect(placement.scale_x > 0 && placement.scale_y > 0, "the placement has no scale");
@@ -129,27 +117,21 @@ bool Mask::covers(double image_x, double image_y) const {
   const int x1 = std::min(x0 + 1, width - 1), y1 = std::min(y0 + 1, height - 1);
   const double fx = u - x0, fy = v - y0;
   const auto at = [&](int x, int y) { return double{logits[static_cast<size_t>(y) * width + x]}; };
-  return (at(x0, y0) * (1 - fx) + at(x1, y0) * fx) * (1 - fy) +
-             (at(x0, y1) * (1 - fx) + at(x1, y1) * fx) * fy >
-         0;
+  return (at(x0, y0) * (1 - fx) + at(x1, y0) * fx) * (1 - fy) + (at(x0, y1) * (1 - fx) + at(x1, y1) * fx) * fy > 0;
 }
 
 /// Only the prototypes' cells under the box (and one around) are combined. sigmoid(v) > 0.5 is v > 0, so the
 /// sigmoid itself is never needed.
 Mask make_mask(const Block& prototypes, std::span<const float> coefficients, const Candidate& box,
                const Preprocess& input, const Placement& placement) {
-  expect(prototypes.dim(0) == static_cast<int>(coefficients.size()) && prototypes.dim(1) > 0 &&
-             prototypes.dim(2) > 0,
-         "output '{}' has {} mask prototypes, the boxes have {} coefficients", *prototypes.name,
-         prototypes.dim(0), coefficients.size());
+  expect(prototypes.dim(0) == static_cast<int>(coefficients.size()) && prototypes.dim(1) > 0 && prototypes.dim(2) > 0,
+         "output '{}' has {} mask prototypes, the boxes have {} coefficients", *prototypes.name, prototypes.dim(0),
+         coefficients.size());
   const int rows = prototypes.dim(1), columns = prototypes.dim(2);
-  const double per_x = static_cast<double>(columns) / input.width,
-               per_y = static_cast<double>(rows) / input.height;
+  const double per_x = static_cast<double>(columns) / input.width, per_y = static_cast<double>(rows) / input.height;
   const auto cell = [](double at, int limit) { return static_cast<int>(std::clamp(at, 0.0, limit - 1.0)); };
-  const int left = cell(std::floor(box.x0 * per_x) - 1, columns),
-            right = cell(std::ceil(box.x1 * per_x) + 1, columns);
-  const int top = cell(std::floor(box.y0 * per_y) - 1, rows),
-            bottom = cell(std::ceil(box.y1 * per_y) + 1, rows);
+  const int left = cell(std::floor(box.x0 * per_x) - 1, columns), right = cell(std::ceil(box.x1 * per_x) + 1, columns);
+  const int top = cell(std::floor(box.y0 * per_y) - 1, rows), bottom = cell(std::ceil(box.y1 * per_y) + 1, rows);
   Mask mask;
   mask.width = right - left + 1;
   mask.height = bottom - top + 1;

@@ -47,19 +47,17 @@ void decode_level(const Job& job, const Block& scores, const Block& boxes, int s
              boxes.dim(1) == 4 * kBins,
          "outputs '{}' ({} x {}) and '{}' ({} x {}) do not fit the grid of stride {}: {} cells, {} classes, "
          "{} bins",
-         *scores.name, scores.dim(0), scores.dim(1), *boxes.name, boxes.dim(0), boxes.dim(1), stride,
-         across * down, classes, 4 * kBins);
+         *scores.name, scores.dim(0), scores.dim(1), *boxes.name, boxes.dim(0), boxes.dim(1), stride, across * down,
+         classes, 4 * kBins);
   for (int i = 0; i < across * down; ++i) {
-    each_class(scores.data.data() + static_cast<size_t>(i) * classes, classes, job.options,
-               [&](int c, float score) {
-                 const float* bins = boxes.data.data() + static_cast<size_t>(i) * 4 * kBins;
-                 const float s = static_cast<float>(stride);
-                 const float cx = (static_cast<float>(i % across) + 0.5f) * s,
-                             cy = (static_cast<float>(i / across) + 0.5f) * s;
-                 out.push_back({cx - expectation(bins) * s, cy - expectation(bins + kBins) * s,
-                                cx + expectation(bins + 2 * kBins) * s,
-                                cy + expectation(bins + 3 * kBins) * s, score, c, first_source + i});
-               });
+    each_class(scores.data.data() + static_cast<size_t>(i) * classes, classes, job.options, [&](int c, float score) {
+      const float* bins = boxes.data.data() + static_cast<size_t>(i) * 4 * kBins;
+      const float s = static_cast<float>(stride);
+      const float cx = (static_cast<float>(i % across) + 0.5f) * s, cy = (static_cast<float>(i / across) + 0.5f) * s;
+      out.push_back({cx - expectation(bins) * s, cy - expectation(bins + kBins) * s,
+                     cx + expectation(bins + 2 * kBins) * s, cy + expectation(bins + 3 * kBins) * s, score, c,
+                     first_source + i});
+    });
   }
 }
 
@@ -81,11 +79,10 @@ std::vector<Candidate> decode_ssd(const Job& job) {
   const Block& scores = block(job, 0, 2);
   const Block& boxes = block(job, 1, 2);
   const int skip = job.detector.first_class_is_background ? 1 : 0, columns = scores.dim(1);
-  expect(
-      boxes.dim(1) == 4 && boxes.dim(0) == scores.dim(0) && columns == job.detector.num_classes + skip,
-      "outputs '{}' ({} x {}) and '{}' ({} x {}) are not scores of {} classes and boxes of the same anchors",
-      *scores.name, scores.dim(0), columns, *boxes.name, boxes.dim(0), boxes.dim(1),
-      job.detector.num_classes + skip);
+  expect(boxes.dim(1) == 4 && boxes.dim(0) == scores.dim(0) && columns == job.detector.num_classes + skip,
+         "outputs '{}' ({} x {}) and '{}' ({} x {}) are not scores of {} classes and boxes of the same anchors",
+         *scores.name, scores.dim(0), columns, *boxes.name, boxes.dim(0), boxes.dim(1),
+         job.detector.num_classes + skip);
   const auto width = static_cast<float>(job.detector.input.width);
   const auto height = static_cast<float>(job.detector.input.height);
   std::vector<Candidate> out;
@@ -104,8 +101,7 @@ std::vector<Candidate> decode_ssd_final(const Job& job) {
   const Block& classes = block(job, 1, 1);
   const Block& scores = block(job, 2, 1);
   expect(boxes.dim(1) == 4 && classes.dim(0) == boxes.dim(0) && scores.dim(0) == boxes.dim(0),
-         "outputs '{}', '{}' and '{}' do not describe the same boxes", *boxes.name, *classes.name,
-         *scores.name);
+         "outputs '{}', '{}' and '{}' do not describe the same boxes", *boxes.name, *classes.name, *scores.name);
   // TensorFlow's object detection API writes y before x, and COCO's category ids.
   const bool tensorflow = boxes.name->find("detection_") != std::string::npos;
   const auto width = static_cast<float>(job.detector.input.width);
@@ -114,8 +110,8 @@ std::vector<Candidate> decode_ssd_final(const Job& job) {
   for (int i = 0; i < boxes.dim(0); ++i) {
     const float score = scores.data[static_cast<size_t>(i)], label = classes.data[static_cast<size_t>(i)];
     if (!(score > job.options.score_threshold) || !(label >= 1 && label < 1e6f)) continue;
-    const int id = tensorflow && job.detector.names.empty() ? coco_class(static_cast<int>(label))
-                                                            : static_cast<int>(label) - 1;
+    const int id =
+        tensorflow && job.detector.names.empty() ? coco_class(static_cast<int>(label)) : static_cast<int>(label) - 1;
     if (id < 0) continue;
     const float* b = boxes.data.data() + static_cast<size_t>(i) * 4;
     const int x = tensorflow ? 1 : 0;
@@ -131,8 +127,8 @@ std::vector<Candidate> decode_centerface(const Job& job) {
   for (size_t role = 0; role < 4; ++role) {
     const Block& b = block(job, role, 3);
     expect(b.dim(0) == wanted[role] && b.dim(1) == down && b.dim(2) == across,
-           "output '{}' is {} x {} x {}; CenterFace has {} planes of {} x {} there", *b.name, b.dim(0),
-           b.dim(1), b.dim(2), wanted[role], down, across);
+           "output '{}' is {} x {} x {}; CenterFace has {} planes of {} x {} there", *b.name, b.dim(0), b.dim(1),
+           b.dim(2), wanted[role], down, across);
   }
   const auto width = static_cast<float>(job.detector.input.width);
   const auto height = static_cast<float>(job.detector.input.height);
@@ -146,8 +142,7 @@ std::vector<Candidate> decode_centerface(const Job& job) {
     const auto column = static_cast<float>(i % across), line = static_cast<float>(i / across);
     const float x = std::clamp((column + offset[plane + i] + 0.5f) * 4 - w / 2, 0.f, width);
     const float y = std::clamp((line + offset[i] + 0.5f) * 4 - h / 2, 0.f, height);
-    out.push_back(
-        {x, y, std::min(x + w, width), std::min(y + h, height), heat.data[i], 0, static_cast<int>(i)});
+    out.push_back({x, y, std::min(x + w, width), std::min(y + h, height), heat.data[i], 0, static_cast<int>(i)});
   }
   return out;
 }
@@ -167,8 +162,8 @@ std::vector<Candidate> decode_detr(const Job& job) {
   const Block& logits = block(job, 0, 2);
   const Block& boxes = block(job, 1, 2);
   expect(boxes.dim(1) == 4 && boxes.dim(0) == logits.dim(0) && logits.dim(1) == job.detector.num_classes,
-         "outputs '{}' ({} x {}) and '{}' ({} x {}) are not logits and boxes of the same queries",
-         *logits.name, logits.dim(0), logits.dim(1), *boxes.name, boxes.dim(0), boxes.dim(1));
+         "outputs '{}' ({} x {}) and '{}' ({} x {}) are not logits and boxes of the same queries", *logits.name,
+         logits.dim(0), logits.dim(1), *boxes.name, boxes.dim(0), boxes.dim(1));
   const auto width = static_cast<float>(job.detector.input.width);
   const auto height = static_cast<float>(job.detector.input.height);
   std::vector<float> scores(static_cast<size_t>(logits.dim(1)));

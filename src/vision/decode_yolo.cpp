@@ -49,8 +49,8 @@ Columns columns_of(const Job& job) {
   const Detector& d = job.detector;
   const int wanted = 4 + d.num_classes + d.mask_coefficients + d.keypoints * d.keypoint_dims;
   if (view.dim(0) == wanted) return {view.data.data(), static_cast<size_t>(view.dim(1)), 1, view.dim(1)};
-  expect(view.dim(1) == wanted, "output '{}' is {} x {}; {} with {} classes has {} channels", *view.name,
-         view.dim(0), view.dim(1), family_name(d.family), d.num_classes, wanted);
+  expect(view.dim(1) == wanted, "output '{}' is {} x {}; {} with {} classes has {} channels", *view.name, view.dim(0),
+         view.dim(1), family_name(d.family), d.num_classes, wanted);
   return {view.data.data(), 1, static_cast<size_t>(wanted), view.dim(0)};
 }
 
@@ -83,15 +83,13 @@ std::vector<Candidate> decode_yolo_v8(const Job& job) {
   const Columns in = columns_of(job);
   const int classes = job.detector.num_classes;
   const auto box = [&](int anchor, float score, int class_id) {
-    return from_centre(in.at(0, anchor), in.at(1, anchor), in.at(2, anchor), in.at(3, anchor), score,
-                       class_id, anchor);
+    return from_centre(in.at(0, anchor), in.at(1, anchor), in.at(2, anchor), in.at(3, anchor), score, class_id, anchor);
   };
   std::vector<Candidate> out;
   if (job.options.multi_label) {
     for (int c = 0; c < classes; ++c)
       for (int a = 0; a < in.anchors; ++a)
-        if (const float score = in.at(4 + c, a); score > job.options.score_threshold)
-          out.push_back(box(a, score, c));
+        if (const float score = in.at(4 + c, a); score > job.options.score_threshold) out.push_back(box(a, score, c));
     return out;
   }
   std::vector<float> best(static_cast<size_t>(in.anchors), job.options.score_threshold);
@@ -138,13 +136,12 @@ std::vector<Candidate> decode_yolox(const Job& job) {
       for (int x = 0; x < width / stride; ++x)
         cells.push_back({static_cast<float>(x), static_cast<float>(y), static_cast<float>(stride)});
   expect(static_cast<size_t>(rows.dim(0)) == cells.size(),
-         "output '{}' has {} rows; YOLOX on {} x {} pixels has {}, so the input size is another one",
-         *rows.name, rows.dim(0), width, height, cells.size());
+         "output '{}' has {} rows; YOLOX on {} x {} pixels has {}, so the input size is another one", *rows.name,
+         rows.dim(0), width, height, cells.size());
   return objectness_rows(job, rows, [&](const float* row, float score, int class_id, int source) {
     const Cell& cell = cells[static_cast<size_t>(source)];
-    return from_centre((row[0] + cell.x) * cell.stride, (row[1] + cell.y) * cell.stride,
-                       std::exp(row[2]) * cell.stride, std::exp(row[3]) * cell.stride, score, class_id,
-                       source);
+    return from_centre((row[0] + cell.x) * cell.stride, (row[1] + cell.y) * cell.stride, std::exp(row[2]) * cell.stride,
+                       std::exp(row[3]) * cell.stride, score, class_id, source);
   });
 }
 
@@ -154,8 +151,7 @@ std::vector<float> extra_columns(const Job& job, int source) {
   if (count == 0 || d.family == Family::kCenterFace) return {};
   std::vector<float> out(static_cast<size_t>(count));
   if (d.family == Family::kYoloEnd2End) {
-    const auto row =
-        job.blocks[0].data.subspan(static_cast<size_t>(source) * (6 + static_cast<size_t>(count)));
+    const auto row = job.blocks[0].data.subspan(static_cast<size_t>(source) * (6 + static_cast<size_t>(count)));
     std::copy_n(row.begin() + 6, count, out.begin());
   } else {
     const Columns in = columns_of(job);

@@ -122,8 +122,8 @@ struct OutputView {
 };
 
 /// Boxes of picture `batch_index`. `outputs` come in the model's order.
-std::vector<Detection> decode(const Detector& detector, std::span<const OutputView> outputs,
-                              const Placement& placement, const DecodeOptions& options, int batch_index = 0);
+std::vector<Detection> decode(const Detector& detector, std::span<const OutputView> outputs, const Placement& placement,
+                              const DecodeOptions& options, int batch_index = 0);
 
 /// A box that may be suppressed, in any coordinates.
 struct Candidate {

@@ -19,14 +19,9 @@ void blend(uint8_t* pixel, const Colour& colour, double coverage) {
 
 /// Blends every pixel of the rectangle (clipped to the picture) by `coverage(x, y)` at the pixel's centre.
 template <class Coverage>
-void paint(Image& image, double x0, double y0, double x1, double y1, const Colour& colour,
-           Coverage coverage) {
-  const auto low = [](double v, int limit) {
-    return static_cast<int>(std::clamp(std::floor(v), 0.0, double(limit)));
-  };
-  const auto high = [](double v, int limit) {
-    return static_cast<int>(std::clamp(std::ceil(v), 0.0, double(limit)));
-  };
+void paint(Image& image, double x0, double y0, double x1, double y1, const Colour& colour, Coverage coverage) {
+  const auto low = [](double v, int limit) { return static_cast<int>(std::clamp(std::floor(v), 0.0, double(limit))); };
+  const auto high = [](double v, int limit) { return static_cast<int>(std::clamp(std::ceil(v), 0.0, double(limit))); };
   const int left = low(x0, image.width), right = high(x1, image.width);
   const int top = low(y0, image.height), bottom = high(y1, image.height);
   for (int y = top; y < bottom; ++y) {
@@ -61,16 +56,13 @@ void draw_stroke(Image& image, const Stroke& stroke, double x, double y, double 
         y + *bottom * scale + reach, colour, [&](double px, double py) {
           double nearest = 1e9;
           for (size_t i = 0; i + 1 < stroke.x.size(); ++i)
-            nearest =
-                std::min(nearest, segment_distance(px, py, x + stroke.x[i] * scale, y + stroke.y[i] * scale,
-                                                   x + stroke.x[i + 1] * scale, y + stroke.y[i + 1] * scale));
+            nearest = std::min(nearest, segment_distance(px, py, x + stroke.x[i] * scale, y + stroke.y[i] * scale,
+                                                         x + stroke.x[i + 1] * scale, y + stroke.y[i + 1] * scale));
           return pen / 2 + 0.5 - nearest;
         });
 }
 
-double luminance(const Colour& c) {
-  return 0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2];
-}
+double luminance(const Colour& c) { return 0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2]; }
 
 struct Sizes {
   double line, text;
@@ -111,8 +103,7 @@ Colour class_colour(int class_id) {
   return out;
 }
 
-void draw_box(Image& image, double x0, double y0, double x1, double y1, double line_width,
-              const Colour& colour) {
+void draw_box(Image& image, double x0, double y0, double x1, double y1, double line_width, const Colour& colour) {
   const double half = line_width / 2, radius = std::min({line_width * 1.5, (x1 - x0) / 2, (y1 - y0) / 2});
   const auto coverage = [&](double x, double y) {
     return half + 0.5 - std::abs(box_distance(x, y, x0, y0, x1, y1, std::max(radius, 0.0)));

@@ -31,8 +31,7 @@ void draw_detections(Image& image, const std::vector<Detection>& found, const De
                      const DrawOptions& options = {});
 
 /// Outline of a box with slightly rounded corners; the line is centred on the box.
-void draw_box(Image& image, double x0, double y0, double x1, double y1, double line_width,
-              const Colour& colour);
+void draw_box(Image& image, double x0, double y0, double x1, double y1, double line_width, const Colour& colour);
 void fill_box(Image& image, double x0, double y0, double x1, double y1, double radius, const Colour& colour);
 void draw_dot(Image& image, double x, double y, double radius, const Colour& colour);
 void draw_line(Image& image, Point from, Point to, double line_width, const Colour& colour);

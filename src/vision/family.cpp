@@ -168,12 +168,8 @@ std::optional<Match> match_levels(const Seen& s, size_t levels) {
   match.roles.insert(match.roles.end(), boxes.begin(), boxes.end());
   return match;
 }
-std::optional<Match> match_nanodet(const Seen& s, bool) {
-  return match_levels(s, 3);
-}
-std::optional<Match> match_picodet(const Seen& s, bool) {
-  return match_levels(s, 4);
-}
+std::optional<Match> match_nanodet(const Seen& s, bool) { return match_levels(s, 3); }
+std::optional<Match> match_picodet(const Seen& s, bool) { return match_levels(s, 4); }
 
 /// Scores with a background class first, and boxes of four numbers.
 std::optional<Match> match_ssd(const Seen& s, bool) {
@@ -181,8 +177,7 @@ std::optional<Match> match_ssd(const Seen& s, bool) {
   for (int boxes : {1, 0}) {
     const int scores = 1 - boxes;
     const int64_t columns = s.shape(scores)[2];
-    if (s.shape(boxes)[2] == 4 && columns >= 2 && columns <= 100'000 &&
-        s.shape(scores)[1] == s.shape(boxes)[1])
+    if (s.shape(boxes)[2] == 4 && columns >= 2 && columns <= 100'000 && s.shape(scores)[1] == s.shape(boxes)[1])
       return Match{{scores, boxes}, static_cast<int>(columns) - 1, 0, true};
   }
   return {};
@@ -198,8 +193,7 @@ std::optional<Match> match_detr(const Seen& s, bool forced) {
   for (int boxes : {1, 0}) {
     const int logits = 1 - boxes;
     const std::string &b = s.outputs[boxes].name, &l = s.outputs[logits].name;
-    const bool named =
-        (b.find("pred_boxes") != b.npos && l.find("logits") != l.npos) || (b == "dets" && l == "labels");
+    const bool named = (b.find("pred_boxes") != b.npos && l.find("logits") != l.npos) || (b == "dets" && l == "labels");
     if (s.shape(boxes)[2] != 4 || !(named || forced) || s.shape(logits)[2] < 1) continue;
     return Match{{logits, boxes}, static_cast<int>(std::min<int64_t>(s.shape(logits)[2], 1 << 30)), 0, false};
   }
@@ -291,8 +285,8 @@ void read_input(std::span<const PortInfo> inputs, const std::map<std::string, st
   if (width <= 0) width = imgsz.empty() ? 640 : imgsz.back();
   if (options.height > 0) height = options.height;
   if (options.width > 0) width = options.width;
-  expect(width <= 32768 && height <= 32768 && width > 0 && height > 0,
-         "an input of {} x {} pixels is out of range", width, height);
+  expect(width <= 32768 && height <= 32768 && width > 0 && height > 0, "an input of {} x {} pixels is out of range",
+         width, height);
   how.width = static_cast<int>(width);
   how.height = static_cast<int>(height);
 }
@@ -308,9 +302,7 @@ void set_caffe_colours(Preprocess& how) {  // BGR, ImageNet mean and deviation o
 void set_family_recipe(Detector& d) {
   Preprocess& how = d.input;
   switch (d.family) {
-    case Family::kYoloV5:
-      d.defaults.iou_threshold = 0.45f;
-      break;
+    case Family::kYoloV5: d.defaults.iou_threshold = 0.45f; break;
     case Family::kYoloX:
       how.fit = Fit::kLetterboxTopLeft;
       how.order = ChannelOrder::kBgr;
@@ -341,11 +333,8 @@ void set_family_recipe(Detector& d) {
       d.defaults.iou_threshold = 0.3f;
       break;
     case Family::kSsdFinal:
-    case Family::kDetr:
-      how.fit = Fit::kStretch;
-      break;
-    default:
-      break;
+    case Family::kDetr: how.fit = Fit::kStretch; break;
+    default: break;
   }
   const bool imagenet = d.family == Family::kSsdFinal || (d.family == Family::kDetr && d.num_classes == 91);
   if (imagenet) how.mean = imagenet_preprocess().mean, how.std = imagenet_preprocess().std;
@@ -358,13 +347,11 @@ void set_names(Detector& d) {
   if (d.num_classes == 80) d.names.assign(coco_names().begin(), coco_names().end());
   if (d.family == Family::kDetr && d.num_classes == 91) {  // COCO's own ids
     d.names.resize(91);
-    for (int i = 0; i < 80; ++i)
-      d.names[static_cast<size_t>(coco_category(i))] = coco_names()[static_cast<size_t>(i)];
+    for (int i = 0; i < 80; ++i) d.names[static_cast<size_t>(coco_category(i))] = coco_names()[static_cast<size_t>(i)];
   }
 }
 
-Seen look(std::span<const PortInfo> outputs, const std::map<std::string, std::string>& metadata,
-          Detector& d) {
+Seen look(std::span<const PortInfo> outputs, const std::map<std::string, std::string>& metadata, Detector& d) {
   Seen seen;
   seen.outputs = outputs;
   seen.width = d.input.width;
@@ -375,13 +362,12 @@ Seen look(std::span<const PortInfo> outputs, const std::map<std::string, std::st
   const auto points = integers(value_of(metadata, "kpt_shape"));
   if (points.size() == 2 && points[0] <= 1000 && (points[1] == 2 || points[1] == 3))
     seen.keypoints = points[0], seen.keypoint_dims = points[1];
-  seen.end_to_end = value_of(metadata, "end2end") == "True" ||
-                    value_of(metadata, "args").find("'nms': True") != std::string::npos;
+  seen.end_to_end =
+      value_of(metadata, "end2end") == "True" || value_of(metadata, "args").find("'nms': True") != std::string::npos;
   const std::string task = value_of(metadata, "task");
   if (!task.empty() && task != "detect" && task != "segment" && task != "pose")
     fail(Code::kUnsupported,
-         "the model's metadata says task '{}'; boxes can be read from the tasks detect, segment and pose",
-         task);
+         "the model's metadata says task '{}'; boxes can be read from the tasks detect, segment and pose", task);
   return seen;
 }
 
@@ -406,8 +392,7 @@ Family parse_family(std::string_view name) {
 }
 
 std::string Detector::class_name(int class_id) const {
-  if (class_id >= 0 && static_cast<size_t>(class_id) < names.size() &&
-      !names[static_cast<size_t>(class_id)].empty())
+  if (class_id >= 0 && static_cast<size_t>(class_id) < names.size() && !names[static_cast<size_t>(class_id)].empty())
     return names[static_cast<size_t>(class_id)];
   return fmt::format("class {}", class_id);
 }
@@ -430,21 +415,18 @@ Detector recognise(std::span<const PortInfo> inputs, std::span<const PortInfo> o
     if (entry.family == Family::kYoloV8 || entry.family == Family::kYoloEnd2End)
       d.keypoints = seen.keypoints, d.keypoint_dims = seen.keypoint_dims;
     if (entry.family == Family::kCenterFace) d.keypoints = 5, d.keypoint_dims = 2;
-    d.reason =
-        fmt::format("{} ({}): {}", family_name(d.family), forced ? "as told" : entry.why, describe(outputs));
+    d.reason = fmt::format("{} ({}): {}", family_name(d.family), forced ? "as told" : entry.why, describe(outputs));
     set_family_recipe(d);
     set_names(d);
     return d;
   }
   if (forced)
-    fail(Code::kInvalidArgument, "the model does not have the outputs of {}; it has: {}{}",
-         family_name(options.family), describe(outputs),
-         seen.classes ? fmt::format(" ({} class names in its metadata)", seen.classes) : "");
-  fail(
-      Code::kUnsupported,
-      "no known detector has these outputs: {}{}; input {} x {}. If you know what it is, name the family: {}",
-      describe(outputs), seen.classes ? fmt::format(" ({} class names in the metadata)", seen.classes) : "",
-      seen.width, seen.height, family_names());
+    fail(Code::kInvalidArgument, "the model does not have the outputs of {}; it has: {}{}", family_name(options.family),
+         describe(outputs), seen.classes ? fmt::format(" ({} class names in its metadata)", seen.classes) : "");
+  fail(Code::kUnsupported,
+       "no known detector has these outputs: {}{}; input {} x {}. If you know what it is, name the family: {}",
+       describe(outputs), seen.classes ? fmt::format(" ({} class names in the metadata)", seen.classes) : "",
+       seen.width, seen.height, family_names());
 }
 
 }  // namespace tenon::vision

@@ -110,9 +110,7 @@ constexpr std::string_view kStrokes[95] = {
     /* ~ */ "~05133643",
 };
 
-double digit(char c) {
-  return c >= 'a' ? c - 'a' + 10 : c - '0';
-}
+double digit(char c) { return c >= 'a' ? c - 'a' + 10 : c - '0'; }
 
 /// Cuts the corners twice over (Chaikin), which tends to the quadratic B-spline.
 Stroke smooth(Stroke in, bool closed) {

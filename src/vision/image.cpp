@@ -72,8 +72,7 @@ void check_image_size(int64_t width, int64_t height, const std::string& what) {
 }
 
 ImageFormat image_format(std::span<const uint8_t> bytes) {
-  if (bytes.size() >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff)
-    return ImageFormat::kJpeg;
+  if (bytes.size() >= 3 && bytes[0] == 0xff && bytes[1] == 0xd8 && bytes[2] == 0xff) return ImageFormat::kJpeg;
   if (bytes.size() >= 8 && std::equal(kPngSignature.begin(), kPngSignature.end(), bytes.begin()))
     return ImageFormat::kPng;
   return ImageFormat::kUnknown;
@@ -81,18 +80,14 @@ ImageFormat image_format(std::span<const uint8_t> bytes) {
 
 Image decode_image(std::span<const uint8_t> bytes, const std::string& what) {
   switch (image_format(bytes)) {
-    case ImageFormat::kJpeg:
-      return decode_jpeg(bytes, what);
-    case ImageFormat::kPng:
-      return decode_png(bytes, what);
-    case ImageFormat::kUnknown:
-      break;
+    case ImageFormat::kJpeg: return decode_jpeg(bytes, what);
+    case ImageFormat::kPng: return decode_png(bytes, what);
+    case ImageFormat::kUnknown: break;
   }
   if (bytes.empty()) fail(Code::kInvalidArgument, "{} is empty", what);
   std::string seen;
   for (size_t i = 0; i < std::min<size_t>(bytes.size(), 8); ++i) seen += fmt::format(" {:02x}", bytes[i]);
-  fail(Code::kUnsupported, "{} is neither JPEG nor PNG (it begins with{}); convert it to one of them", what,
-       seen);
+  fail(Code::kUnsupported, "{} is neither JPEG nor PNG (it begins with{}); convert it to one of them", what, seen);
 }
 
 Image load_image(const std::string& path) {
@@ -111,8 +106,7 @@ std::vector<uint8_t> read_file_bytes(const std::string& path, size_t limit) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) fail(Code::kNotFound, "cannot open '{}': {}", path, std::strerror(errno));
   struct stat info {};
-  if (::fstat(file.get(), &info) != 0)
-    fail(Code::kUnavailable, "cannot read '{}': {}", path, std::strerror(errno));
+  if (::fstat(file.get(), &info) != 0) fail(Code::kUnavailable, "cannot read '{}': {}", path, std::strerror(errno));
   expect(S_ISREG(info.st_mode), "'{}' is not a regular file", path);
   expect(static_cast<uint64_t>(info.st_size) <= limit, "'{}' has {} bytes, more than the limit of {}", path,
          info.st_size, limit);
@@ -136,8 +130,7 @@ void write_file_atomically(const std::string& path, std::span<const uint8_t> byt
   if (file.get() < 0) fail(Code::kUnavailable, "cannot create '{}': {}", temporary, std::strerror(errno));
   try {
     write_all(file.get(), bytes, temporary);
-    if (::close(file.release()) != 0)
-      fail(Code::kUnavailable, "cannot write '{}': {}", path, std::strerror(errno));
+    if (::close(file.release()) != 0) fail(Code::kUnavailable, "cannot write '{}': {}", path, std::strerror(errno));
     if (::rename(temporary.c_str(), path.c_str()) != 0)
       fail(Code::kUnavailable, "cannot rename '{}' to '{}': {}", temporary, path, std::strerror(errno));
   } catch (...) {
@@ -155,10 +148,8 @@ Image apply_orientation(Image image, int orientation) {
     for (int x = 0; x < out.width; ++x) {
       int sx = turned ? y : x;
       int sy = turned ? x : y;
-      if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8)
-        sx = image.width - 1 - sx;
-      if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7)
-        sy = image.height - 1 - sy;
+      if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8) sx = image.width - 1 - sx;
+      if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) sy = image.height - 1 - sy;
       std::memcpy(to + static_cast<size_t>(x) * 3, image.row(sy) + static_cast<size_t>(sx) * 3, 3);
     }
   }

@@ -53,8 +53,8 @@ int orientation_of_tiff(const Tiff& tiff) {
 
 /// Damage that leaves pixels undefined is an error. The one warning that real cameras cause, stray bytes
 /// between segments, is not.
-void decompress(tjhandle handle, std::span<const uint8_t> bytes, uint8_t* to, int width, int height,
-                int format, const std::string& what) {
+void decompress(tjhandle handle, std::span<const uint8_t> bytes, uint8_t* to, int width, int height, int format,
+                const std::string& what) {
   const int rc = tjDecompress2(handle, bytes.data(), bytes.size(), to, width, 0, height, format,
                                TJFLAG_LIMITSCANS | TJFLAG_ACCURATEDCT);
   if (rc == 0) return;
@@ -99,10 +99,8 @@ Image decode_jpeg(std::span<const uint8_t> bytes, const std::string& what) {
   const JpegHandle handle(tjInitDecompress());
   if (!handle) fail(Code::kUnavailable, "the JPEG decoder cannot be started: {}", tjGetErrorStr2(nullptr));
   int width = 0, height = 0, subsampling = 0, colours = 0;
-  if (tjDecompressHeader3(handle.get(), bytes.data(), bytes.size(), &width, &height, &subsampling,
-                          &colours) != 0)
-    fail(Code::kInvalidArgument, "{} is a damaged or truncated JPEG file: {}", what,
-         tjGetErrorStr2(handle.get()));
+  if (tjDecompressHeader3(handle.get(), bytes.data(), bytes.size(), &width, &height, &subsampling, &colours) != 0)
+    fail(Code::kInvalidArgument, "{} is a damaged or truncated JPEG file: {}", what, tjGetErrorStr2(handle.get()));
   check_image_size(width, height, what);
   Image image(width, height);
   if (colours == TJCS_CMYK || colours == TJCS_YCCK)
@@ -116,14 +114,13 @@ std::vector<uint8_t> encode_jpeg(const Image& image, int quality) {
   expect(!image.empty(), "an empty picture cannot be written");
   expect(quality >= 1 && quality <= 100, "JPEG quality {} is outside 1..100", quality);
   expect(image.width <= 65500 && image.height <= 65500,
-         "a picture of {} x {} pixels does not fit a JPEG file (65500 a side); write PNG", image.width,
-         image.height);
+         "a picture of {} x {} pixels does not fit a JPEG file (65500 a side); write PNG", image.width, image.height);
   const JpegHandle handle(tjInitCompress());
   if (!handle) fail(Code::kUnavailable, "the JPEG encoder cannot be started: {}", tjGetErrorStr2(nullptr));
   unsigned char* data = nullptr;
   unsigned long size = 0;
-  const int rc = tjCompress2(handle.get(), image.pixels.data(), image.width, 0, image.height, TJPF_RGB, &data,
-                             &size, quality >= 90 ? TJSAMP_444 : TJSAMP_420, quality, TJFLAG_ACCURATEDCT);
+  const int rc = tjCompress2(handle.get(), image.pixels.data(), image.width, 0, image.height, TJPF_RGB, &data, &size,
+                             quality >= 90 ? TJSAMP_444 : TJSAMP_420, quality, TJFLAG_ACCURATEDCT);
   const std::unique_ptr<unsigned char, decltype(&tjFree)> owner(data, tjFree);
   if (rc != 0) fail(Code::kUnavailable, "writing JPEG failed: {}", tjGetErrorStr2(handle.get()));
   return {data, data + size};

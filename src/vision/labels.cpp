@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
@@ -75,19 +76,16 @@ auto guarded(const std::string& what, Read read) {
   }
 }
 
-TruthBox coco_box(const nlohmann::json& entry, const std::map<int64_t, int>& class_of,
-                  const std::string& what) {
+TruthBox coco_box(const nlohmann::json& entry, const std::map<int64_t, int>& class_of, const std::string& what) {
   TruthBox box;
   box.image = entry.at("image_id").get<int64_t>();
   const auto category = entry.at("category_id").get<int64_t>();
   const auto found = class_of.find(category);
-  expect(found != class_of.end(),
-         "{}: an annotation of picture {} has category {}, which 'categories' does not list", what, box.image,
-         category);
+  expect(found != class_of.end(), "{}: an annotation of picture {} has category {}, which 'categories' does not list",
+         what, box.image, category);
   box.class_id = found->second;
   const auto sides = entry.at("bbox").get<std::vector<double>>();
-  expect(sides.size() == 4, "{}: a bbox of picture {} has {} numbers instead of 4", what, box.image,
-         sides.size());
+  expect(sides.size() == 4, "{}: a bbox of picture {} has {} numbers instead of 4", what, box.image, sides.size());
   box.x = sides[0], box.y = sides[1], box.width = sides[2], box.height = sides[3];
   box.area = entry.contains("area") ? entry.at("area").get<double>() : box.width * box.height;
   const auto crowd = entry.find("iscrowd");
@@ -95,9 +93,7 @@ TruthBox coco_box(const nlohmann::json& entry, const std::map<int64_t, int>& cla
   return box;
 }
 
-double rounded(double value) {
-  return std::round(value * 100) / 100;
-}
+double rounded(double value) { return std::round(value * 100) / 100; }
 
 nlohmann::ordered_json json_of(const Detection& d, const Detector& detector) {
   nlohmann::ordered_json out = {{"class", d.class_id},
@@ -115,33 +111,18 @@ nlohmann::ordered_json json_of(const Detection& d, const Detector& detector) {
 
 const std::array<std::string_view, 80>& coco_names() {
   static constexpr std::array<std::string_view, 80> kNames = {
-      "person",        "bicycle",      "car",
-      "motorcycle",    "airplane",     "bus",
-      "train",         "truck",        "boat",
-      "traffic light", "fire hydrant", "stop sign",
-      "parking meter", "bench",        "bird",
-      "cat",           "dog",          "horse",
-      "sheep",         "cow",          "elephant",
-      "bear",          "zebra",        "giraffe",
-      "backpack",      "umbrella",     "handbag",
-      "tie",           "suitcase",     "frisbee",
-      "skis",          "snowboard",    "sports ball",
-      "kite",          "baseball bat", "baseball glove",
-      "skateboard",    "surfboard",    "tennis racket",
-      "bottle",        "wine glass",   "cup",
-      "fork",          "knife",        "spoon",
-      "bowl",          "banana",       "apple",
-      "sandwich",      "orange",       "broccoli",
-      "carrot",        "hot dog",      "pizza",
-      "donut",         "cake",         "chair",
-      "couch",         "potted plant", "bed",
-      "dining table",  "toilet",       "tv",
-      "laptop",        "mouse",        "remote",
-      "keyboard",      "cell phone",   "microwave",
-      "oven",          "toaster",      "sink",
-      "refrigerator",  "book",         "clock",
-      "vase",          "scissors",     "teddy bear",
-      "hair drier",    "toothbrush"};
+      "person",         "bicycle",    "car",           "motorcycle",    "airplane",     "bus",           "train",
+      "truck",          "boat",       "traffic light", "fire hydrant",  "stop sign",    "parking meter", "bench",
+      "bird",           "cat",        "dog",           "horse",         "sheep",        "cow",           "elephant",
+      "bear",           "zebra",      "giraffe",       "backpack",      "umbrella",     "handbag",       "tie",
+      "suitcase",       "frisbee",    "skis",          "snowboard",     "sports ball",  "kite",          "baseball bat",
+      "baseball glove", "skateboard", "surfboard",     "tennis racket", "bottle",       "wine glass",    "cup",
+      "fork",           "knife",      "spoon",         "bowl",          "banana",       "apple",         "sandwich",
+      "orange",         "broccoli",   "carrot",        "hot dog",       "pizza",        "donut",         "cake",
+      "chair",          "couch",      "potted plant",  "bed",           "dining table", "toilet",        "tv",
+      "laptop",         "mouse",      "remote",        "keyboard",      "cell phone",   "microwave",     "oven",
+      "toaster",        "sink",       "refrigerator",  "book",          "clock",        "vase",          "scissors",
+      "teddy bear",     "hair drier", "toothbrush"};
   return kNames;
 }
 
@@ -155,15 +136,14 @@ int coco_category(int class_id) {
 
 int coco_class(int category) {
   if (category < 1 || category > 90) return -1;
-  if (std::find(kUnusedCategories.begin(), kUnusedCategories.end(), category) != kUnusedCategories.end())
-    return -1;
+  if (std::find(kUnusedCategories.begin(), kUnusedCategories.end(), category) != kUnusedCategories.end()) return -1;
   return category - 1 -
          static_cast<int>(std::count_if(kUnusedCategories.begin(), kUnusedCategories.end(),
                                         [&](int unused) { return unused < category; }));
 }
 
-std::vector<TruthBox> parse_yolo_labels(std::string_view text, const std::string& what, int64_t image,
-                                        int image_width, int image_height) {
+std::vector<TruthBox> parse_yolo_labels(std::string_view text, const std::string& what, int64_t image, int image_width,
+                                        int image_height) {
   std::vector<TruthBox> boxes;
   int number = 0;
   while (!text.empty()) {
@@ -171,8 +151,7 @@ std::vector<TruthBox> parse_yolo_labels(std::string_view text, const std::string
     const auto values = numbers_of(text.substr(0, stop), what, ++number);
     text.remove_prefix(std::min(stop + 1, text.size()));
     if (values.empty()) continue;
-    expect(values.size() >= 5, "{}, line {}: {} numbers instead of 'class cx cy w h'", what, number,
-           values.size());
+    expect(values.size() >= 5, "{}, line {}: {} numbers instead of 'class cx cy w h'", what, number, values.size());
     expect(values[0] >= 0 && values[0] < 100'000 && values[0] == std::floor(values[0]),
            "{}, line {}: {} is not a class id", what, number, values[0]);
     boxes.push_back(box_of(values, image, image_width, image_height));
@@ -180,8 +159,7 @@ std::vector<TruthBox> parse_yolo_labels(std::string_view text, const std::string
   return boxes;
 }
 
-std::vector<TruthBox> read_yolo_labels(const std::string& path, int64_t image, int image_width,
-                                       int image_height) {
+std::vector<TruthBox> read_yolo_labels(const std::string& path, int64_t image, int image_width, int image_height) {
   return parse_yolo_labels(text_of(path), "'" + path + "'", image, image_width, image_height);
 }
 
@@ -206,19 +184,14 @@ CocoData parse_coco(std::string_view text, const std::string& what) {
   });
 }
 
-CocoData read_coco(const std::string& path) {
-  return parse_coco(text_of(path), "'" + path + "'");
-}
+CocoData read_coco(const std::string& path) { return parse_coco(text_of(path), "'" + path + "'"); }
 
-std::string to_yolo_text(const std::vector<Detection>& found, int image_width, int image_height,
-                         bool scores) {
-  expect(image_width > 0 && image_height > 0, "a picture of {} x {} pixels has no boxes", image_width,
-         image_height);
+std::string to_yolo_text(const std::vector<Detection>& found, int image_width, int image_height, bool scores) {
+  expect(image_width > 0 && image_height > 0, "a picture of {} x {} pixels has no boxes", image_width, image_height);
   std::string out;
   for (const Detection& d : found) {
     out += fmt::format("{} {:.6f} {:.6f} {:.6f} {:.6f}", d.class_id, (d.x0 + d.x1) / 2 / image_width,
-                       (d.y0 + d.y1) / 2 / image_height, (d.x1 - d.x0) / image_width,
-                       (d.y1 - d.y0) / image_height);
+                       (d.y0 + d.y1) / 2 / image_height, (d.x1 - d.x0) / image_width, (d.y1 - d.y0) / image_height);
     out += scores ? fmt::format(" {:.6f}\n", d.score) : "\n";
   }
   return out;
@@ -239,10 +212,9 @@ std::string to_coco_results(int64_t image, const std::vector<Detection>& found,
   for (const Detection& d : found) {
     expect(d.class_id >= 0 && static_cast<size_t>(d.class_id) < category_ids.size(),
            "class {} has no category: the label file lists {}", d.class_id, category_ids.size());
-    out += fmt::format(
-        R"({}{{"image_id":{},"category_id":{},"bbox":[{:.3f},{:.3f},{:.3f},{:.3f}],"score":{:.5f}}})",
-        out.empty() ? "" : ",", image, category_ids[static_cast<size_t>(d.class_id)], d.x0, d.y0, d.x1 - d.x0,
-        d.y1 - d.y0, d.score);
+    out += fmt::format(R"({}{{"image_id":{},"category_id":{},"bbox":[{:.3f},{:.3f},{:.3f},{:.3f}],"score":{:.5f}}})",
+                       out.empty() ? "" : ",", image, category_ids[static_cast<size_t>(d.class_id)], d.x0, d.y0,
+                       d.x1 - d.x0, d.y1 - d.y0, d.score);
   }
   return out;
 }

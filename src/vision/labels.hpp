@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,10 +30,9 @@ struct TruthBox {
 
 /// A YOLO label file of a picture of the given size. Lines with more than five numbers are outlines
 /// (segments); their bounding box is taken. An empty file is a picture without objects.
-std::vector<TruthBox> read_yolo_labels(const std::string& path, int64_t image, int image_width,
-                                       int image_height);
-std::vector<TruthBox> parse_yolo_labels(std::string_view text, const std::string& what, int64_t image,
-                                        int image_width, int image_height);
+std::vector<TruthBox> read_yolo_labels(const std::string& path, int64_t image, int image_width, int image_height);
+std::vector<TruthBox> parse_yolo_labels(std::string_view text, const std::string& what, int64_t image, int image_width,
+                                        int image_height);
 
 struct CocoImage {
   int64_t id = 0;
@@ -53,8 +51,7 @@ CocoData read_coco(const std::string& path);
 CocoData parse_coco(std::string_view text, const std::string& what);
 
 /// "5 0.51 0.49 0.98 0.46 0.87\n" a box (the score is left out on request).
-std::string to_yolo_text(const std::vector<Detection>& found, int image_width, int image_height,
-                         bool scores = true);
+std::string to_yolo_text(const std::vector<Detection>& found, int image_width, int image_height, bool scores = true);
 /// One JSON object a picture, on one line, without the newline.
 std::string to_json_line(const std::string& file, int image_width, int image_height,
                          const std::vector<Detection>& found, const Detector& detector);

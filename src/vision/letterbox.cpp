@@ -11,19 +11,15 @@ namespace tenon::vision {
 namespace {
 
 /// Half to even, as Python's round().
-int round_even(double value) {
-  return static_cast<int>(std::nearbyint(value));
-}
+int round_even(double value) { return static_cast<int>(std::nearbyint(value)); }
 
 void paste(const Image& part, Image& into, int left, int top) {
   for (int y = 0; y < part.height; ++y)
-    std::copy_n(part.row(y), static_cast<size_t>(part.width) * 3,
-                into.row(top + y) + static_cast<size_t>(left) * 3);
+    std::copy_n(part.row(y), static_cast<size_t>(part.width) * 3, into.row(top + y) + static_cast<size_t>(left) * 3);
 }
 
 Fitted letterboxed(const Image& image, const Preprocess& how) {
-  double ratio =
-      std::min(static_cast<double>(how.height) / image.height, static_cast<double>(how.width) / image.width);
+  double ratio = std::min(static_cast<double>(how.height) / image.height, static_cast<double>(how.width) / image.width);
   if (!how.scale_up) ratio = std::min(ratio, 1.0);
   const bool centred = how.fit == Fit::kLetterbox;
   const auto side = [&](int from, int limit) {
@@ -49,12 +45,11 @@ Fitted stretched(const Image& image, const Preprocess& how) {
 
 Fitted cropped(const Image& image, const Preprocess& how) {
   expect(how.crop_resize >= std::max(how.width, how.height),
-         "the centre {} x {} cannot be cut from a picture whose short side is resized to {}", how.width,
-         how.height, how.crop_resize);
+         "the centre {} x {} cannot be cut from a picture whose short side is resized to {}", how.width, how.height,
+         how.crop_resize);
   const int short_side = std::min(image.width, image.height);
   const auto resized = [&](int side) {  // int64: long pictures
-    return side == short_side ? how.crop_resize
-                              : static_cast<int>(int64_t{how.crop_resize} * side / short_side);
+    return side == short_side ? how.crop_resize : static_cast<int>(int64_t{how.crop_resize} * side / short_side);
   };
   const int width = resized(image.width);
   const int height = resized(image.height);
@@ -98,14 +93,10 @@ void translate(const Image& image, const Preprocess& how, const std::array<std::
 
 size_t element_bytes(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32:
-      return 4;
-    case DType::kFloat16:
-      return 2;
-    case DType::kUInt8:
-      return 1;
-    default:
-      break;
+    case DType::kFloat32: return 4;
+    case DType::kFloat16: return 2;
+    case DType::kUInt8: return 1;
+    default: break;
   }
   fail(Code::kUnsupported, "pictures can be given as float32, float16 or uint8, not as element type {}",
        static_cast<int>(dtype));
@@ -125,16 +116,12 @@ Preprocess imagenet_preprocess(int size) {
 
 Fitted fit_image(const Image& image, const Preprocess& how) {
   expect(!image.empty(), "an empty picture cannot be given to a network");
-  expect(how.width > 0 && how.height > 0, "a network input of {} x {} pixels makes no sense", how.width,
-         how.height);
+  expect(how.width > 0 && how.height > 0, "a network input of {} x {} pixels makes no sense", how.width, how.height);
   switch (how.fit) {
     case Fit::kLetterbox:
-    case Fit::kLetterboxTopLeft:
-      return letterboxed(image, how);
-    case Fit::kStretch:
-      return stretched(image, how);
-    case Fit::kCropCentre:
-      break;
+    case Fit::kLetterboxTopLeft: return letterboxed(image, how);
+    case Fit::kStretch: return stretched(image, how);
+    case Fit::kCropCentre: break;
   }
   return cropped(image, how);
 }
@@ -145,24 +132,20 @@ size_t tensor_bytes(const Preprocess& how) {
 
 void write_tensor(const Image& fitted, const Preprocess& how, std::span<std::byte> out) {
   expect(fitted.width == how.width && fitted.height == how.height,
-         "the picture is {} x {} pixels but the network takes {} x {}; fit it first", fitted.width,
-         fitted.height, how.width, how.height);
-  expect(out.size() == tensor_bytes(how), "the network's input takes {} bytes, the buffer has {}",
-         tensor_bytes(how), out.size());
+         "the picture is {} x {} pixels but the network takes {} x {}; fit it first", fitted.width, fitted.height,
+         how.width, how.height);
+  expect(out.size() == tensor_bytes(how), "the network's input takes {} bytes, the buffer has {}", tensor_bytes(how),
+         out.size());
   for (double s : how.std) expect(s != 0, "a standard deviation of 0 would divide by zero");
   const auto identity = [](double value) { return static_cast<float>(value); };
   switch (how.dtype) {
-    case DType::kFloat32:
-      return translate(fitted, how, tables<float>(how, identity), out.data());
+    case DType::kFloat32: return translate(fitted, how, tables<float>(how, identity), out.data());
     case DType::kFloat16:
-      return translate(fitted, how,
-                       tables<uint16_t>(how, [](double v) { return to_half(static_cast<float>(v)); }),
+      return translate(fitted, how, tables<uint16_t>(how, [](double v) { return to_half(static_cast<float>(v)); }),
                        out.data());
-    default:
-      break;
+    default: break;
   }
-  const bool raw =
-      how.scale == 1 && how.mean == std::array<double, 3>{} && how.std == std::array<double, 3>{1, 1, 1};
+  const bool raw = how.scale == 1 && how.mean == std::array<double, 3>{} && how.std == std::array<double, 3>{1, 1, 1};
   expect(raw, "a uint8 input takes raw pixels: scale, mean and std do not apply");
   translate(fitted, how, tables<uint8_t>(how, [](double v) { return static_cast<uint8_t>(v); }), out.data());
 }

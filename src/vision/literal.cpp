@@ -24,12 +24,11 @@ class Parser {
 
  private:
   [[noreturn]] void wrong(const char* wanted) const {
-    fail(Code::kInvalidArgument, "metadata is not a Python literal: at character {} of '{}' {} was expected",
-         at_, text_.substr(0, 60), wanted);
+    fail(Code::kInvalidArgument, "metadata is not a Python literal: at character {} of '{}' {} was expected", at_,
+         text_.substr(0, 60), wanted);
   }
   void skip_space() {
-    while (at_ < text_.size() &&
-           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
       ++at_;
   }
   char peek() {
@@ -155,16 +154,13 @@ void set_name(std::vector<std::string>& names, double id, const Literal& value) 
 
 }  // namespace
 
-Literal parse_literal(std::string_view text) {
-  return Parser(text).whole();
-}
+Literal parse_literal(std::string_view text) { return Parser(text).whole(); }
 
 std::vector<std::string> parse_names(std::string_view text) {
   const Literal literal = parse_literal(text);
   std::vector<std::string> names;
   if (literal.kind == Literal::Kind::kList) {
-    for (size_t i = 0; i < literal.items.size(); ++i)
-      set_name(names, static_cast<double>(i), literal.items[i]);
+    for (size_t i = 0; i < literal.items.size(); ++i) set_name(names, static_cast<double>(i), literal.items[i]);
   } else if (literal.kind == Literal::Kind::kDict) {
     for (const auto& [key, value] : literal.entries) {
       expect(key.kind == Literal::Kind::kNumber, "metadata 'names' has a key that is not a class id");

@@ -73,9 +73,7 @@ std::vector<Filter> triangle_filters(int from, int to) {
   return filters;
 }
 
-uint8_t settle(int64_t sum) {
-  return static_cast<uint8_t>(std::clamp<int64_t>(sum >> kFilterBits, 0, 255));
-}
+uint8_t settle(int64_t sum) { return static_cast<uint8_t>(std::clamp<int64_t>(sum >> kFilterBits, 0, 255)); }
 
 Image filter_columns(const Image& image, int width) {
   const auto filters = triangle_filters(image.width, width);

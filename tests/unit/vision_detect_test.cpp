@@ -29,9 +29,7 @@ std::string error_of(Action action) {
 using Ports = std::vector<PortInfo>;
 using Meta = std::map<std::string, std::string>;
 
-Ports picture(int64_t height, int64_t width) {
-  return {{"images", DType::kFloat32, {1, 3, height, width}}};
-}
+Ports picture(int64_t height, int64_t width) { return {{"images", DType::kFloat32, {1, 3, height, width}}}; }
 PortInfo port(std::string name, std::vector<int64_t> shape) {
   return {std::move(name), DType::kFloat32, std::move(shape)};
 }
@@ -54,19 +52,14 @@ struct Outputs {
   }
 };
 
-Placement identity(int width, int height) {
-  return {1, 1, 0, 0, width, height};
-}
+Placement identity(int width, int height) { return {1, 1, 0, 0, width, height}; }
 
-std::vector<float> box(const Detection& d) {
-  return {d.x0, d.y0, d.x1, d.y1};
-}
+std::vector<float> box(const Detection& d) { return {d.x0, d.y0, d.x1, d.y1}; }
 
 // ---- metadata ----
 
 TEST(Literal, ReadsWhatPythonWrites) {
-  EXPECT_THAT(parse_names("{0: 'person', 1: 'it\\'s', 2: \"driver's\"}"),
-              ElementsAre("person", "it's", "driver's"));
+  EXPECT_THAT(parse_names("{0: 'person', 1: 'it\\'s', 2: \"driver's\"}"), ElementsAre("person", "it's", "driver's"));
   EXPECT_THAT(parse_names("['a', 'b',]"), ElementsAre("a", "b"));
   EXPECT_THAT(parse_names("{2: 'c'}"), ElementsAre("", "", "c"));
   EXPECT_THAT(parse_names("{0: 'caf\\xe9 \\u2603'}"), ElementsAre("caf\xc3\xa9 \xe2\x98\x83"));
@@ -78,17 +71,15 @@ TEST(Literal, ReadsWhatPythonWrites) {
 }
 
 TEST(Literal, RefusesTheRest) {
-  for (const char* text : {"", "{", "{0: 'a'", "{0 'a'}", "['a' 'b']", "'open", "'\\", "'\\u12'", "[1] 2",
-                           "foo", "{1e9: 'x'}", "{-1: 'x'}", "{'a': 'x'}", "{0.5: 'x'}", "3"})
+  for (const char* text : {"", "{", "{0: 'a'", "{0 'a'}", "['a' 'b']", "'open", "'\\", "'\\u12'", "[1] 2", "foo",
+                           "{1e9: 'x'}", "{-1: 'x'}", "{'a': 'x'}", "{0.5: 'x'}", "3"})
     EXPECT_THROW(parse_names(text), Error) << text;
   EXPECT_THROW(parse_literal(std::string(100'000, '[')), Error) << "depth is limited";
 }
 
 // ---- recognition ----
 
-Family family_of(const Ports& in, const Ports& out, const Meta& meta = {}) {
-  return recognise(in, out, meta).family;
-}
+Family family_of(const Ports& in, const Ports& out, const Meta& meta = {}) { return recognise(in, out, meta).family; }
 
 TEST(Recognise, KnownShapes) {
   EXPECT_EQ(family_of(picture(640, 640), {port("output0", {1, 84, 8400})}), Family::kYoloV8);
@@ -101,12 +92,10 @@ TEST(Recognise, KnownShapes) {
             Family::kYoloV8Seg);
   EXPECT_EQ(family_of(picture(240, 320), {port("scores", {1, 4420, 2}), port("boxes", {1, 4420, 4})}),
             Family::kUltraFace);
-  EXPECT_EQ(family_of(picture(300, 300), {port("boxes", {1, 3000, 4}), port("scores", {1, 3000, 21})}),
-            Family::kSsd);
+  EXPECT_EQ(family_of(picture(300, 300), {port("boxes", {1, 3000, 4}), port("scores", {1, 3000, 21})}), Family::kSsd);
   EXPECT_EQ(family_of(picture(640, 640), {port("logits", {1, 300, 80}), port("pred_boxes", {1, 300, 4})}),
             Family::kDetr);
-  EXPECT_EQ(family_of(picture(384, 384), {port("dets", {1, 300, 4}), port("labels", {1, 300, 91})}),
-            Family::kDetr);
+  EXPECT_EQ(family_of(picture(384, 384), {port("dets", {1, 300, 4}), port("labels", {1, 300, 91})}), Family::kDetr);
   EXPECT_EQ(family_of({{"input.1", DType::kFloat32, {10, 3, 32, 32}}},
                       {port("537", {10, 1, 8, 8}), port("538", {10, 2, 8, 8}), port("539", {10, 2, 8, 8}),
                        port("540", {10, 10, 8, 8})}),
@@ -128,10 +117,9 @@ TEST(Recognise, LevelsInAnyOrder) {
 }
 
 TEST(Recognise, MetadataDecides) {
-  const Meta two = {
-      {"names", "{0: 'cat', 1: 'dog'}"}, {"stride", "32"}, {"imgsz", "[320, 480]"}, {"task", "detect"}};
-  const Detector d = recognise(Ports{{"images", DType::kFloat16, {-1, 3, -1, -1}}},
-                               Ports{port("output0", {-1, 6, -1})}, two);
+  const Meta two = {{"names", "{0: 'cat', 1: 'dog'}"}, {"stride", "32"}, {"imgsz", "[320, 480]"}, {"task", "detect"}};
+  const Detector d =
+      recognise(Ports{{"images", DType::kFloat16, {-1, 3, -1, -1}}}, Ports{port("output0", {-1, 6, -1})}, two);
   EXPECT_EQ(d.family, Family::kYoloV8);
   EXPECT_EQ(d.num_classes, 2);
   EXPECT_EQ(d.input.height, 320);
@@ -186,10 +174,8 @@ TEST(Recognise, TheUserHasTheLastWord) {
 // ---- suppression ----
 
 TEST(Suppress, ByClassAndAgnostic) {
-  const std::vector<Candidate> boxes = {{0, 0, 10, 10, 0.9f, 0, 0},
-                                        {1, 0, 11, 10, 0.8f, 0, 1},
-                                        {1, 0, 11, 10, 0.7f, 1, 2},
-                                        {50, 50, 60, 60, 0.6f, 0, 3}};
+  const std::vector<Candidate> boxes = {
+      {0, 0, 10, 10, 0.9f, 0, 0}, {1, 0, 11, 10, 0.8f, 0, 1}, {1, 0, 11, 10, 0.7f, 1, 2}, {50, 50, 60, 60, 0.6f, 0, 3}};
   DecodeOptions options;
   options.iou_threshold = 0.5f;
   const auto sources = [&] {
@@ -441,8 +427,7 @@ TEST(Decode, WrongShapesAreErrors) {
   const Detector d = recognise(picture(640, 640), run.ports, {});
   auto views = run.views();
   views[0].shape = {1, 84, 101};
-  EXPECT_THAT(error_of([&] { decode(d, views, identity(9, 9), d.defaults); }),
-              HasSubstr("holds 8400 numbers"));
+  EXPECT_THAT(error_of([&] { decode(d, views, identity(9, 9), d.defaults); }), HasSubstr("holds 8400 numbers"));
   views[0].shape = {1, 83, 100};
   views[0].data = views[0].data.first(8300);
   EXPECT_THAT(error_of([&] { decode(d, views, identity(9, 9), d.defaults); }), HasSubstr("84 channels"));

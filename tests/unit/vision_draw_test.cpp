@@ -22,8 +22,7 @@ TEST(Font, EveryCharacterIsThereAndDiffers) {
     Image image(60, 60, 255);
     draw_text(image, 10, 10, 24, std::string(1, c), {0, 0, 0});
     EXPECT_GT(changed(image, 255), 8) << c;
-    EXPECT_TRUE(seen.emplace(image.pixels.begin(), image.pixels.end()).second)
-        << c << " looks like another character";
+    EXPECT_TRUE(seen.emplace(image.pixels.begin(), image.pixels.end()).second) << c << " looks like another character";
     for (int x = 0; x < 60; ++x) EXPECT_EQ(image.row(0)[x * 3], 255) << c << " leaves its line";
     for (const Stroke& stroke : glyph(c).strokes) {
       EXPECT_EQ(stroke.x.size(), stroke.y.size());

@@ -20,8 +20,7 @@ Image pattern(int width, int height) {
   Image image(width, height);
   for (int y = 0; y < height; ++y)
     for (int x = 0; x < width; ++x)
-      for (int c = 0; c < 3; ++c)
-        image.row(y)[x * 3 + c] = static_cast<uint8_t>(x * 37 + y * 91 + c * 53 + x * y * 7);
+      for (int c = 0; c < 3; ++c) image.row(y)[x * 3 + c] = static_cast<uint8_t>(x * 37 + y * 91 + c * 53 + x * y * 7);
   return image;
 }
 
@@ -210,8 +209,7 @@ TEST_F(Folder, ErrorsNameTheFile) {
   EXPECT_THAT(error_of([&] { load_image(file("none.jpg")); }), HasSubstr("none.jpg"));
   EXPECT_THAT(error_of([&] { load_image(path_.string()); }), HasSubstr("not a regular file"));
   EXPECT_THAT(error_of([&] { save_image(pattern(2, 2), file("a.bmp")); }), HasSubstr("end the name in"));
-  EXPECT_THAT(error_of([&] { save_image(pattern(2, 2), file("no/such/a.png")); }),
-              HasSubstr("cannot create"));
+  EXPECT_THAT(error_of([&] { save_image(pattern(2, 2), file("no/such/a.png")); }), HasSubstr("cannot create"));
   EXPECT_THROW(save_image(Image(), file("a.png")), Error);
   EXPECT_THROW(encode_jpeg(pattern(2, 2), 0), Error);
   write_file_atomically(file("x"), Bytes{1, 2, 3});

@@ -14,8 +14,7 @@ Image pattern(int width, int height) {
   Image image(width, height);
   for (int y = 0; y < height; ++y)
     for (int x = 0; x < width; ++x)
-      for (int c = 0; c < 3; ++c)
-        image.row(y)[x * 3 + c] = static_cast<uint8_t>(x * 37 + y * 91 + c * 53 + x * y * 7);
+      for (int c = 0; c < 3; ++c) image.row(y)[x * 3 + c] = static_cast<uint8_t>(x * 37 + y * 91 + c * 53 + x * y * 7);
   return image;
 }
 
