@@ -13,6 +13,7 @@
 #endif
 
 #include <math.h>
+#include <stdint.h>
 
 #include <limits>
 
@@ -38,110 +39,68 @@ struct V {
   HWY_INLINE explicit V(double c) : v(hn::Set(DF(), static_cast<float>(c))) {}
 };
 
-HWY_INLINE V load(const float* p) {
-  return hn::LoadU(DF(), p);
-}
-HWY_INLINE void store(V x, float* p) {
-  hn::StoreU(x.v, DF(), p);
-}
+HWY_INLINE V load(const float* p) { return hn::LoadU(DF(), p); }
+HWY_INLINE void store(V x, float* p) { hn::StoreU(x.v, DF(), p); }
 
-HWY_INLINE V operator+(V a, V b) {
-  return hn::Add(a.v, b.v);
+/// The first n (< a vector) floats of p, the rest `fill`; nothing past them is touched.
+HWY_INLINE V load_n(const float* p, int64_t n, float fill = 0.0f) {
+  HWY_ALIGN float lanes[HWY_LANES(float)];
+  for (int64_t i = 0; i < static_cast<int64_t>(HWY_LANES(float)); ++i) lanes[i] = i < n ? p[i] : fill;
+  return load(lanes);
 }
-HWY_INLINE V operator-(V a, V b) {
-  return hn::Sub(a.v, b.v);
+HWY_INLINE void store_n(V x, float* p, int64_t n) {
+  HWY_ALIGN float lanes[HWY_LANES(float)];
+  store(x, lanes);
+  for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
-HWY_INLINE V operator*(V a, V b) {
-  return hn::Mul(a.v, b.v);
-}
-HWY_INLINE V operator/(V a, V b) {
-  return hn::Div(a.v, b.v);
-}
-HWY_INLINE V operator-(V a) {
-  return hn::Neg(a.v);
-}
-HWY_INLINE M operator<(V a, V b) {
-  return {hn::Lt(a.v, b.v)};
-}
-HWY_INLINE M operator<=(V a, V b) {
-  return {hn::Le(a.v, b.v)};
-}
-HWY_INLINE M operator>(V a, V b) {
-  return {hn::Gt(a.v, b.v)};
-}
-HWY_INLINE M operator>=(V a, V b) {
-  return {hn::Ge(a.v, b.v)};
-}
-HWY_INLINE M operator==(V a, V b) {
-  return {hn::Eq(a.v, b.v)};
-}
-HWY_INLINE M operator!=(V a, V b) {
-  return {hn::Not(hn::Eq(a.v, b.v))};
-}
-HWY_INLINE M operator&(M a, M b) {
-  return {hn::And(a.m, b.m)};
-}
-HWY_INLINE M operator|(M a, M b) {
-  return {hn::Or(a.m, b.m)};
-}
-HWY_INLINE M operator^(M a, M b) {
-  return {hn::Xor(a.m, b.m)};
-}
-HWY_INLINE M operator!(M a) {
-  return {hn::Not(a.m)};
-}
-HWY_INLINE V select(M m, V yes, V no) {
-  return hn::IfThenElse(m.m, yes.v, no.v);
-}
+HWY_INLINE float sum_lanes(V x) { return hn::GetLane(hn::SumOfLanes(DF(), x.v)); }
 
-HWY_INLINE V abs(V x) {
-  return hn::Abs(x.v);
-}
-HWY_INLINE V sqrt(V x) {
-  return hn::Sqrt(x.v);
-}
-HWY_INLINE V floor(V x) {
-  return hn::Floor(x.v);
-}
-HWY_INLINE V ceil(V x) {
-  return hn::Ceil(x.v);
-}
-HWY_INLINE V trunc(V x) {
-  return hn::Trunc(x.v);
-}
-HWY_INLINE V rint(V x) {
-  return hn::Round(x.v);
-}
-HWY_INLINE V fma(V a, V b, V c) {
-  return hn::MulAdd(a.v, b.v, c.v);
-}
-HWY_INLINE V fnma(V a, V b, V c) {
-  return hn::NegMulAdd(a.v, b.v, c.v);
-}
+HWY_INLINE V operator+(V a, V b) { return hn::Add(a.v, b.v); }
+HWY_INLINE V operator-(V a, V b) { return hn::Sub(a.v, b.v); }
+HWY_INLINE V operator*(V a, V b) { return hn::Mul(a.v, b.v); }
+HWY_INLINE V operator/(V a, V b) { return hn::Div(a.v, b.v); }
+HWY_INLINE V operator-(V a) { return hn::Neg(a.v); }
+HWY_INLINE M operator<(V a, V b) { return {hn::Lt(a.v, b.v)}; }
+HWY_INLINE M operator<=(V a, V b) { return {hn::Le(a.v, b.v)}; }
+HWY_INLINE M operator>(V a, V b) { return {hn::Gt(a.v, b.v)}; }
+HWY_INLINE M operator>=(V a, V b) { return {hn::Ge(a.v, b.v)}; }
+HWY_INLINE M operator==(V a, V b) { return {hn::Eq(a.v, b.v)}; }
+HWY_INLINE M operator!=(V a, V b) { return {hn::Not(hn::Eq(a.v, b.v))}; }
+HWY_INLINE M operator&(M a, M b) { return {hn::And(a.m, b.m)}; }
+HWY_INLINE M operator|(M a, M b) { return {hn::Or(a.m, b.m)}; }
+HWY_INLINE M operator^(M a, M b) { return {hn::Xor(a.m, b.m)}; }
+HWY_INLINE M operator!(M a) { return {hn::Not(a.m)}; }
+HWY_INLINE V select(M m, V yes, V no) { return hn::IfThenElse(m.m, yes.v, no.v); }
+
+HWY_INLINE V abs(V x) { return hn::Abs(x.v); }
+HWY_INLINE V sqrt(V x) { return hn::Sqrt(x.v); }
+HWY_INLINE V floor(V x) { return hn::Floor(x.v); }
+HWY_INLINE V ceil(V x) { return hn::Ceil(x.v); }
+HWY_INLINE V trunc(V x) { return hn::Trunc(x.v); }
+HWY_INLINE V rint(V x) { return hn::Round(x.v); }
+HWY_INLINE V fma(V a, V b, V c) { return hn::MulAdd(a.v, b.v, c.v); }
+HWY_INLINE V fnma(V a, V b, V c) { return hn::NegMulAdd(a.v, b.v, c.v); }
 
 #if HWY_TARGET == HWY_SCALAR
-HWY_INLINE V max(V a, V b) {
-  return select((a > b) | (a != a), a, b);
-}
-HWY_INLINE V min(V a, V b) {
-  return select((a < b) | (a != a), a, b);
-}
-HWY_INLINE V clamp_number(V x, float lo, float hi) {
-  return min(max(x, V(lo)), V(hi));
-}
+HWY_INLINE V max(V a, V b) { return select((a > b) | (a != a), a, b); }
+HWY_INLINE V min(V a, V b) { return select((a < b) | (a != a), a, b); }
+HWY_INLINE V clamp_number(V x, float lo, float hi) { return min(max(x, V(lo)), V(hi)); }
 #else
 // x86's max and min return the second operand when either is NaN.
-HWY_INLINE V max(V a, V b) {
-  return select(b != b, b, hn::Max(b.v, a.v));
-}
-HWY_INLINE V min(V a, V b) {
-  return select(b != b, b, hn::Min(b.v, a.v));
-}
+HWY_INLINE V max(V a, V b) { return select(b != b, b, hn::Max(b.v, a.v)); }
+HWY_INLINE V min(V a, V b) { return select(b != b, b, hn::Min(b.v, a.v)); }
 /// Into [lo, hi], NaN stays NaN.
 HWY_INLINE V clamp_number(V x, float lo, float hi) {
   return hn::Max(hn::Set(DF(), lo), hn::Min(hn::Set(DF(), hi), x.v));
 }
 #endif
+
+/// The largest lane, NaN if any is.
+HWY_INLINE float max_lanes(V x) {
+  const float largest = hn::GetLane(hn::MaxOfLanes(DF(), x.v));
+  return hn::AllTrue(DF(), (x == x).m) ? largest : std::numeric_limits<float>::quiet_NaN();
+}
+HWY_INLINE float min_lanes(V x) { return -max_lanes(-x); }
 
 /// 2^n for integral n in [-126, 127].
 HWY_INLINE V exp2_integral(hn::Vec<DI> n) {
@@ -192,8 +151,7 @@ HWY_INLINE V log(V x) {
   const M tiny = x < V(1.17549435e-38);
   const V scaled = select(tiny, x * V(33554432.0), x);
   const auto bits = hn::BitCast(di, scaled.v);
-  const auto exponent =
-      hn::ShiftRight<23>(hn::Sub(bits, hn::Set(di, 0x3f3504f3)));  // mantissa in [sqrt(1/2), sqrt(2))
+  const auto exponent = hn::ShiftRight<23>(hn::Sub(bits, hn::Set(di, 0x3f3504f3)));  // mantissa in [sqrt(1/2), sqrt(2))
   const V f = V(hn::BitCast(DF(), hn::Sub(bits, hn::ShiftLeft<23>(exponent)))) - V(1.0);
   const V e = V(hn::ConvertTo(DF(), exponent)) - select(tiny, V(25.0), V(0.0));
   V p(-7.634491473436356e-2);
@@ -209,8 +167,7 @@ HWY_INLINE V log(V x) {
   y = fma(f2, V(-0.5), y) + f;
   y = fma(e, V(0.693359375), y);
   constexpr double kInf = std::numeric_limits<double>::infinity();
-  const V edge =
-      select(x == V(0.0), V(-kInf), select(x > V(0.0), x, V(std::numeric_limits<double>::quiet_NaN())));
+  const V edge = select(x == V(0.0), V(-kInf), select(x > V(0.0), x, V(std::numeric_limits<double>::quiet_NaN())));
   return select((x > V(0.0)) & (x < V(kInf)), y, edge);
 }
 
@@ -276,10 +233,8 @@ HWY_INLINE V each_lane(V a, V b, F f) {
   for (size_t i = 0; i < HWY_LANES(float); ++i) x[i] = f(x[i], y[i]);
   return load(x);
 }
-#define TENON_EACH_LANE(name)       \
-  HWY_INLINE V name(V x) {          \
-    return each_lane(x, ::name##f); \
-  }
+#define TENON_EACH_LANE(name) \
+  HWY_INLINE V name(V x) { return each_lane(x, ::name##f); }
 TENON_EACH_LANE(sin)
 TENON_EACH_LANE(cos)
 TENON_EACH_LANE(tan)
@@ -292,12 +247,8 @@ TENON_EACH_LANE(asinh)
 TENON_EACH_LANE(acosh)
 TENON_EACH_LANE(atanh)
 #undef TENON_EACH_LANE
-HWY_INLINE V pow(V a, V b) {
-  return each_lane(a, b, ::powf);
-}
-HWY_INLINE V fmod(V a, V b) {
-  return each_lane(a, b, ::fmodf);
-}
+HWY_INLINE V pow(V a, V b) { return each_lane(a, b, ::powf); }
+HWY_INLINE V fmod(V a, V b) { return each_lane(a, b, ::fmodf); }
 HWY_INLINE V mod(V a, V b) {
   const V r = fmod(a, b);
   return select((r != V(0.0)) & ((r < V(0.0)) ^ (b < V(0.0))), r + b, r);

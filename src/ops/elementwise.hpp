@@ -31,8 +31,7 @@ struct EwInfo {
   int arity;
   EwTypes types;
   bool gives_bool;
-  const char*
-      text;  // the expression, for code generators: in x, p, q; a, b; or a, b, c; with T the element type
+  const char* text;  // the expression, for code generators: in x, p, q; a, b; or a, b, c; with T the element type
 };
 
 inline constexpr EwInfo kEwInfo[] = {
@@ -44,9 +43,7 @@ inline constexpr EwInfo kEwInfo[] = {
 #include "ops/elementwise.def"
 };
 
-inline constexpr const EwInfo& info(EwOp op) {
-  return kEwInfo[static_cast<int>(op)];
-}
+inline constexpr const EwInfo& info(EwOp op) { return kEwInfo[static_cast<int>(op)]; }
 
 /// The op of that name ("Relu", "Silu", ...), or nothing.
 inline std::optional<EwOp> find_elementwise(std::string_view name) {
@@ -174,9 +171,9 @@ Int<I> pow(Int<I> base, Int<I> exponent) {
   return out;
 }
 #define TENON_EW_STD(name) \
-  template <class T>       \
-  T name(T x) {            \
-    return std::name(x);   \
+  template <class T> \
+  T name(T x) { \
+    return std::name(x); \
   }
 TENON_EW_STD(floor)
 TENON_EW_STD(ceil)
@@ -206,52 +203,48 @@ T rint(T x) {
   T r = std::round(x);
   return std::fabs(x - std::trunc(x)) == T(0.5) ? T(2) * std::round(x / T(2)) : r;
 }
-inline float pow(float a, float b) {
-  return std::pow(a, b);
-}
-inline double pow(double a, double b) {
-  return std::pow(a, b);
-}
+inline float pow(float a, float b) { return std::pow(a, b); }
+inline double pow(double a, double b) { return std::pow(a, b); }
 
 template <class S>
 using Arith = typename ArithOf<S>::type;
 
-#define TENON_EW_UNARY(Name, Types, expr)                                        \
-  template <class S>                                                             \
+#define TENON_EW_UNARY(Name, Types, expr) \
+  template <class S> \
   S ref_##Name(S x_, [[maybe_unused]] S p_ = S(), [[maybe_unused]] S q_ = S()) { \
-    using T = Arith<S>;                                                          \
-    const T x(x_);                                                               \
-    [[maybe_unused]] const T p(p_), q(q_);                                       \
-    return static_cast<S>(expr);                                                 \
+    using T = Arith<S>; \
+    const T x(x_); \
+    [[maybe_unused]] const T p(p_), q(q_); \
+    return static_cast<S>(expr); \
   }
-#define TENON_EW_UNARY_BOOL(Name, Types, expr)                                      \
-  template <class S>                                                                \
+#define TENON_EW_UNARY_BOOL(Name, Types, expr) \
+  template <class S> \
   bool ref_##Name(S x_, [[maybe_unused]] S p_ = S(), [[maybe_unused]] S q_ = S()) { \
-    using T = Arith<S>;                                                             \
-    const T x(x_);                                                                  \
-    [[maybe_unused]] const T p(p_), q(q_);                                          \
-    return expr;                                                                    \
+    using T = Arith<S>; \
+    const T x(x_); \
+    [[maybe_unused]] const T p(p_), q(q_); \
+    return expr; \
   }
 #define TENON_EW_BINARY(Name, Types, expr) \
-  template <class S>                       \
-  S ref_##Name(S a_, S b_) {               \
-    using T = Arith<S>;                    \
-    const T a(a_), b(b_);                  \
-    return static_cast<S>(expr);           \
+  template <class S> \
+  S ref_##Name(S a_, S b_) { \
+    using T = Arith<S>; \
+    const T a(a_), b(b_); \
+    return static_cast<S>(expr); \
   }
 #define TENON_EW_BINARY_BOOL(Name, Types, expr) \
-  template <class S>                            \
-  bool ref_##Name(S a_, S b_) {                 \
-    using T = Arith<S>;                         \
-    const T a(a_), b(b_);                       \
-    return expr;                                \
+  template <class S> \
+  bool ref_##Name(S a_, S b_) { \
+    using T = Arith<S>; \
+    const T a(a_), b(b_); \
+    return expr; \
   }
 #define TENON_EW_TERNARY(Name, Types, expr) \
-  template <class S>                        \
-  S ref_##Name(S a_, S b_, S c_) {          \
-    using T = Arith<S>;                     \
-    const T a(a_), b(b_), c(c_);            \
-    return static_cast<S>(expr);            \
+  template <class S> \
+  S ref_##Name(S a_, S b_, S c_) { \
+    using T = Arith<S>; \
+    const T a(a_), b(b_), c(c_); \
+    return static_cast<S>(expr); \
   }
 #include "ops/elementwise.def"
 

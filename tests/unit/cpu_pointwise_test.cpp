@@ -12,23 +12,10 @@
 
 #include "base/error.hpp"
 #include "cpu/pointwise_plain.hpp"
-#include "hwy/targets.h"
+#include "cpu_each_target.hpp"
 
 namespace tenon::cpu {
 namespace {
-
-/// Runs `body` once for each supported target, best first, by disabling the better ones.
-void for_each_target(const std::function<void(const char*)>& body) {
-  const int64_t all = hwy::SupportedTargets();
-  int64_t disabled = 0;
-  for (int64_t left = all; left != 0; left &= left - 1) {
-    const int64_t target = left & -left;
-    hwy::DisableTargets(disabled);
-    body(hwy::TargetName(target));
-    disabled |= target;
-  }
-  hwy::DisableTargets(0);
-}
 
 double ulps(float got, double want) {
   if (std::isnan(want)) return std::isnan(got) ? 0 : 1e30;
@@ -63,62 +50,63 @@ struct UnaryCase {
 
 #define REF(Name) EwOp::k##Name, [](double x, double p, double q) -> double { return ew::ref_##Name(x, p, q); }
 
+const UnaryCase kUnaryCases[] = {{REF(Neg), 0, 0},
+                                 {REF(Abs), 0, 0},
+                                 {REF(Sign), 0, 0},
+                                 {REF(Floor), 0, 0},
+                                 {REF(Ceil), 0, 0},
+                                 {REF(Round), 0, 0},
+                                 {REF(Trunc), 0, 0},
+                                 {REF(Sqrt), 0.5001, 0},
+                                 {REF(Rsqrt), 1.6, 0},
+                                 {REF(Reciprocal), 0.5001, 0},
+                                 {REF(Square), 0.5001, 0},
+                                 {REF(Exp), 2, 0},
+                                 {REF(Log), 2, 0},
+                                 {REF(Erf), 7, 0},
+                                 {REF(Tanh), 6, 0},
+                                 {REF(Sin), 1, 0},
+                                 {REF(Cos), 1, 0},
+                                 {REF(Tan), 1, 0},
+                                 {REF(Asin), 1, 0},
+                                 {REF(Acos), 1, 0},
+                                 {REF(Atan), 1, 0},
+                                 {REF(Sinh), 2, 0},
+                                 {REF(Cosh), 2, 0},
+                                 {REF(Asinh), 2, 0},
+                                 {REF(Acosh), 2, 0},
+                                 {REF(Atanh), 2, 0},
+                                 {REF(Relu), 0, 0},
+                                 {REF(Sigmoid), 4, 1e-37},
+                                 {REF(Silu), 5, 1e-37},
+                                 {REF(Gelu), 0, 4e-7},
+                                 {REF(GeluTanh), 0, 6e-7},
+                                 {REF(HardSwish), 2, 1e-7},
+                                 {REF(Mish), 8, 1e-37},
+                                 {REF(Softplus), 4, 0},
+                                 {REF(Softsign), 2, 0},
+                                 {REF(LogSigmoid), 4, 0},
+                                 {REF(LeakyRelu), 1, 0},
+                                 {REF(Elu), 5, 0},
+                                 {REF(Celu), 7, 0},
+                                 {REF(Selu), 5, 0},
+                                 {REF(HardSigmoid), 3, 2e-7},
+                                 {REF(ThresholdedRelu), 0, 0},
+                                 {REF(Shrink), 0.5001, 0},
+                                 {REF(Swish), 7, 2e-7},
+                                 {REF(Clip), 0, 0},
+                                 {REF(AddConst), 0.5001, 0},
+                                 {REF(MulConst), 0.5001, 0},
+                                 {REF(Affine), 3, 2e-7},
+                                 {REF(IsNaN), 0, 0},
+                                 {REF(IsInf), 0, 0},
+                                 {REF(Not), 0, 0}};
+
 TEST(Pointwise, UnaryOpsMatchDouble) {
-  const UnaryCase cases[] = {{REF(Neg), 0, 0},
-                             {REF(Abs), 0, 0},
-                             {REF(Sign), 0, 0},
-                             {REF(Floor), 0, 0},
-                             {REF(Ceil), 0, 0},
-                             {REF(Round), 0, 0},
-                             {REF(Trunc), 0, 0},
-                             {REF(Sqrt), 0.5001, 0},
-                             {REF(Rsqrt), 1.6, 0},
-                             {REF(Reciprocal), 0.5001, 0},
-                             {REF(Square), 0.5001, 0},
-                             {REF(Exp), 2, 0},
-                             {REF(Log), 2, 0},
-                             {REF(Erf), 7, 0},
-                             {REF(Tanh), 6, 0},
-                             {REF(Sin), 1, 0},
-                             {REF(Cos), 1, 0},
-                             {REF(Tan), 1, 0},
-                             {REF(Asin), 1, 0},
-                             {REF(Acos), 1, 0},
-                             {REF(Atan), 1, 0},
-                             {REF(Sinh), 2, 0},
-                             {REF(Cosh), 2, 0},
-                             {REF(Asinh), 2, 0},
-                             {REF(Acosh), 2, 0},
-                             {REF(Atanh), 2, 0},
-                             {REF(Relu), 0, 0},
-                             {REF(Sigmoid), 4, 1e-37},
-                             {REF(Silu), 5, 1e-37},
-                             {REF(Gelu), 0, 4e-7},
-                             {REF(GeluTanh), 0, 6e-7},
-                             {REF(HardSwish), 2, 1e-7},
-                             {REF(Mish), 8, 1e-37},
-                             {REF(Softplus), 4, 0},
-                             {REF(Softsign), 2, 0},
-                             {REF(LogSigmoid), 4, 0},
-                             {REF(LeakyRelu), 1, 0},
-                             {REF(Elu), 5, 0},
-                             {REF(Celu), 7, 0},
-                             {REF(Selu), 5, 0},
-                             {REF(HardSigmoid), 3, 2e-7},
-                             {REF(ThresholdedRelu), 0, 0},
-                             {REF(Shrink), 0.5001, 0},
-                             {REF(Swish), 7, 2e-7},
-                             {REF(Clip), 0, 0},
-                             {REF(AddConst), 0.5001, 0},
-                             {REF(MulConst), 0.5001, 0},
-                             {REF(Affine), 3, 2e-7},
-                             {REF(IsNaN), 0, 0},
-                             {REF(IsInf), 0, 0},
-                             {REF(Not), 0, 0}};
   const auto x = interesting(20011, 1);
   std::vector<float> y(x.size());
   for_each_target([&](const char* target) {
-    for (const auto& c : cases) {
+    for (const auto& c : kUnaryCases) {
       const float p = 0.75f, q = 1.25f;
       Tape tape;
       tape.add_output(tape.emit(c.op, {tape.add_input(DType::kFloat32)}, p, q), DType::kFloat32);
