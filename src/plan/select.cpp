@@ -1,0 +1,286 @@
+#include "plan/select.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/error.hpp"
+#include "graph/text.hpp"
+#include "plan/timing.hpp"
+
+namespace tenon {
+namespace {
+
+// Estimates, in seconds: what a reorder or an unmeasured memory-bound kernel costs. They only rank alternatives; where it
+// matters, measurements replace them.
+constexpr double kBytesPerSecond = 8e9;
+constexpr double kStepOverhead = 1e-6;
+constexpr double kReferencePenalty = 40;
+constexpr int kSweeps = 12;
+
+struct Option {
+  std::string tactic;
+  Format in, out;
+  double seconds;
+  bool measured;
+};
+
+double bytes_of(const Problem& p) {
+  double total = 0;
+  for (const Operand& o : p.in) total += o.present() && o.constant == nullptr ? static_cast<double>(byte_size(o.dtype, o.size())) : 0;
+  for (const Operand& o : p.out) total += o.present() ? static_cast<double>(byte_size(o.dtype, o.size())) : 0;
+  return total;
+}
+
+class Selector {
+ public:
+  Selector(const Graph& graph, const TacticTable& tactics, ThreadPool& pool, const SelectOptions& options)
+      : g_(graph), tactics_(tactics), pool_(pool), options_(options), timer_(pool), order_(graph.order()) {}
+
+  Selection run() {
+    out_.candidates.resize(order_.size());
+    options_of_.resize(order_.size());
+    position_.assign(static_cast<size_t>(g_.node_slots()), 0);
+    for (size_t i = 0; i < order_.size(); ++i) position_[static_cast<size_t>(order_[i])] = i;
+    deadline_ = std::chrono::steady_clock::now() + std::chrono::duration<double>(options_.budget_seconds);
+    for (size_t i = 0; i < order_.size(); ++i) {
+      if (options_.cancelled && options_.cancelled()) fail(Code::kCancelled, "the build was cancelled");
+      collect(i);
+      if (options_.progress) options_.progress(static_cast<int>(i + 1), static_cast<int>(order_.size()));
+    }
+    label();
+    for (size_t i = 0; i < order_.size(); ++i) {
+      const Option& o = options_of_[i][static_cast<size_t>(best_[i])];
+      out_.choices.push_back({o.tactic, o.in, o.out, o.seconds, o.measured});
+    }
+    return std::move(out_);
+  }
+
+ private:
+  // --- candidates ---
+
+  bool has_formats(const Node& n) const {
+    auto formatted = [&](ValueId v) {
+      if (v == kNone || g_.value(v).is_constant() || !g_.value(v).type.is_static()) return false;
+      Dims dims = const_dims(*g_.value(v).type.shape);
+      return dims.size() >= 3 && dims.size() <= 5 && !formats_agree(dims);
+    };
+    return std::any_of(n.inputs.begin(), n.inputs.end(), formatted) ||
+           std::any_of(n.outputs.begin(), n.outputs.end(), formatted);
+  }
+
+  void collect(size_t i) {
+    const Node& n = g_.node(order_[i]);
+    auto& list = options_of_[i];
+    if (is_view_op(g_, n)) {
+      double bytes = bytes_of(make_problem(g_, n, Format::kPlain, Format::kPlain, options_.threads));
+      bool keeps = n.op == "Concat" || n.op == "Split" || n.op == "Slice";
+      list.push_back({"view", Format::kPlain, Format::kPlain, 0.2 * bytes / kBytesPerSecond, false});
+      if (keeps && has_formats(n)) {
+        list.push_back({"view", Format::kChannelsLast, Format::kChannelsLast, 0.2 * bytes / kBytesPerSecond, false});
+      }
+      out_.candidates[i].push_back({"view", Format::kPlain, Format::kPlain, true, "", 0, false});
+      return;
+    }
+    if (is_static_node(g_, n)) {
+      willing(i, n);
+      if (options_.level >= 2) measure(i, n);
+    }
+    if (list.empty()) {
+      double bytes = is_static_node(g_, n) ? bytes_of(make_problem(g_, n, Format::kPlain, Format::kPlain, 1)) : 0;
+      double seconds = kReferencePenalty * bytes / kBytesPerSecond + node_flops(g_, n) * 1e-9 + kStepOverhead;
+      list.push_back({"", Format::kPlain, Format::kPlain, seconds, false});
+      out_.candidates[i].push_back({"reference", Format::kPlain, Format::kPlain, true, "", seconds, false});
+    }
+  }
+
+  void willing(size_t i, const Node& n) {
+    constexpr Format kBoth[] = {Format::kPlain, Format::kChannelsLast};
+    bool formats = has_formats(n);
+    auto barred = options_.barred.find(n.name);
+    for (Format in : kBoth) {
+      for (Format out : kBoth) {
+        if (!formats && (in == Format::kChannelsLast || out == Format::kChannelsLast)) continue;
+        Problem problem = make_problem(g_, n, in, out, options_.threads);
+        for (const Tactic& t : tactics_.of(n.op)) {
+          bool no = barred != options_.barred.end() && barred->second == t.name;
+          Verdict v = no ? Verdict::no("barred for this node: it failed verification") : t.judge(problem);
+          Candidate c{std::string(t.name), in, out, v.ok, v.why, 0, false};
+          if (v.ok) {
+            c.seconds = v.cost > 0 ? v.cost : node_flops(g_, n) / 60e9 + bytes_of(problem) / kBytesPerSecond;
+            c.seconds += kStepOverhead;
+            options_of_[i].push_back({c.tactic, in, out, c.seconds, false});
+          }
+          out_.candidates[i].push_back(std::move(c));
+          if (v.ok && options_.level == 0) break;
+        }
+      }
+    }
+  }
+
+  // Measuring pays where several tactics (or formats) compete and the node is not trivial.
+  void measure(size_t i, const Node& n) {
+    auto& list = options_of_[i];
+    if (list.size() < 2) return;
+    for (Format in : {Format::kPlain, Format::kChannelsLast}) {
+      for (Format out : {Format::kPlain, Format::kChannelsLast}) {
+        std::vector<Option*> same;
+        for (Option& o : list) {
+          if (o.in == in && o.out == out) same.push_back(&o);
+        }
+        bool rivals = same.size() > 1 || (options_.level >= 3 && !same.empty());
+        if (!rivals) continue;
+        double cheapest = same[0]->seconds;
+        for (const Option* o : same) cheapest = std::min(cheapest, o->seconds);
+        if (cheapest < 3e-6) continue;
+        Problem problem = make_problem(g_, n, in, out, options_.threads);
+        for (Option* o : same) time_one(i, n, problem, *o);
+      }
+    }
+    // A measured option beside an unmeasured one of the other format: trust the measurement's scale for both.
+    double measured = 0, estimated = 0;
+    for (const Option& o : list) {
+      if (!o.measured) continue;
+      measured += o.seconds;
+      for (const Candidate& c : out_.candidates[i]) {
+        if (c.willing && c.tactic == o.tactic && c.in == o.in && c.out == o.out) estimated += c.seconds;
+      }
+    }
+    if (measured > 0 && estimated > 0) {
+      for (Option& o : list) {
+        if (!o.measured) o.seconds *= measured / estimated;
+      }
+    }
+    for (const Option& o : list) {
+      for (Candidate& c : out_.candidates[i]) {
+        if (c.willing && c.tactic == o.tactic && c.in == o.in && c.out == o.out) {
+          c.seconds = o.seconds;
+          c.measured = o.measured;
+        }
+      }
+    }
+  }
+
+  void time_one(size_t, const Node& n, const Problem& problem, Option& o) {
+    std::string key = timing_key(g_, n, problem, o.tactic);
+    if (options_.cache != nullptr) {
+      if (auto known = options_.cache->find(key)) {
+        o.seconds = *known;
+        o.measured = true;
+        return;
+      }
+    }
+    if (std::chrono::steady_clock::now() > deadline_) return;
+    for (const Tactic& t : tactics_.of(n.op)) {
+      if (t.name != o.tactic) continue;
+      o.seconds = timer_.seconds(t, problem, options_.level >= 3 ? 9 : 5);
+      o.measured = true;
+      if (options_.cache != nullptr) options_.cache->put(key, o.seconds);
+    }
+  }
+
+  // --- labelling: iterated conditional modes from two starts ---
+
+  double reorder_seconds(ValueId v) const {
+    const Type& t = g_.value(v).type;
+    if (!t.is_static() || t.dtype == DType::kString) return 0;
+    Dims dims = const_dims(*t.shape);
+    if (dims.size() < 3 || dims.size() > 5 || formats_agree(dims)) return 0;
+    return kStepOverhead + 2.0 * static_cast<double>(byte_size(t.dtype, element_count(dims))) / kBytesPerSecond;
+  }
+
+  double local_cost(size_t i, const Option& o) const {
+    const Node& n = g_.node(order_[i]);
+    double cost = o.seconds;
+    for (ValueId v : n.inputs) {
+      if (v == kNone || g_.value(v).is_constant()) continue;
+      const Node* maker = g_.producer(v);
+      Format stored = maker == nullptr ? Format::kPlain : current(maker->id).out;
+      if (stored != o.in) cost += reorder_seconds(v);
+    }
+    for (ValueId v : n.outputs) {
+      if (v == kNone) continue;
+      bool other = false;
+      for (const Use& u : g_.value(v).uses) other |= current(u.node).in != o.out;
+      if (g_.is_output(v) && o.out != Format::kPlain) other = true;
+      if (other) cost += reorder_seconds(v);
+    }
+    return cost;
+  }
+
+  const Option& current(NodeId id) const {
+    size_t at = position_[static_cast<size_t>(id)];
+    return options_of_[at][static_cast<size_t>(best_[at])];
+  }
+
+  double settle() {
+    for (int sweep = 0; sweep < kSweeps; ++sweep) {
+      bool changed = false;
+      for (size_t k = 0; k < order_.size(); ++k) {
+        size_t i = sweep % 2 == 0 ? k : order_.size() - 1 - k;
+        int winner = best_[i];
+        double cost = local_cost(i, options_of_[i][static_cast<size_t>(winner)]);
+        for (size_t o = 0; o < options_of_[i].size(); ++o) {
+          double other = local_cost(i, options_of_[i][o]);
+          if (other < cost * 0.999) {
+            cost = other;
+            winner = static_cast<int>(o);
+          }
+        }
+        changed |= winner != best_[i];
+        best_[i] = winner;
+      }
+      if (!changed) break;
+    }
+    double total = 0;
+    for (size_t i = 0; i < order_.size(); ++i) total += local_cost(i, options_of_[i][static_cast<size_t>(best_[i])]);
+    return total;
+  }
+
+  void start_with(Format preferred) {
+    best_.assign(order_.size(), 0);
+    for (size_t i = 0; i < order_.size(); ++i) {
+      double cheapest = INFINITY;
+      for (size_t o = 0; o < options_of_[i].size(); ++o) {
+        const Option& x = options_of_[i][o];
+        double seconds = x.seconds + (x.in == preferred ? 0 : 1) + (x.out == preferred ? 0 : 1);
+        if (seconds < cheapest) {
+          cheapest = seconds;
+          best_[i] = static_cast<int>(o);
+        }
+      }
+    }
+  }
+
+  void label() {
+    start_with(Format::kPlain);
+    double plain = settle();
+    std::vector<int> kept = best_;
+    start_with(Format::kChannelsLast);
+    if (settle() > plain) best_ = kept;
+  }
+
+  const Graph& g_;
+  const TacticTable& tactics_;
+  ThreadPool& pool_;
+  const SelectOptions& options_;
+  TacticTimer timer_;
+  std::vector<NodeId> order_;
+  std::vector<size_t> position_;
+  std::vector<std::vector<Option>> options_of_;
+  std::vector<int> best_;
+  Selection out_;
+  std::chrono::steady_clock::time_point deadline_;
+};
+
+}  // namespace
+
+Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool, const SelectOptions& options) {
+  return Selector(graph, tactics, pool, options).run();
+}
+
+std::string timing_key(const Graph&, const Node& node, const Problem& problem, std::string_view tactic) {
+  return problem_key(node, problem) + " | " + std::string(tactic);
+}
+
+}  // namespace tenon
