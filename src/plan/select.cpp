@@ -42,7 +42,9 @@ class Selector {
     options_of_.resize(order_.size());
     position_.assign(static_cast<size_t>(g_.node_slots()), 0);
     for (size_t i = 0; i < order_.size(); ++i) position_[static_cast<size_t>(order_[i])] = i;
-    deadline_ = std::chrono::steady_clock::now() + std::chrono::duration<double>(options_.budget_seconds);
+    deadline_ = std::chrono::steady_clock::now() +
+                std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                    std::chrono::duration<double>(options_.budget_seconds));
     for (size_t i = 0; i < order_.size(); ++i) {
       if (options_.cancelled && options_.cancelled()) fail(Code::kCancelled, "the build was cancelled");
       collect(i);
