@@ -97,15 +97,17 @@ void batch_norm_14(NodeEdit& n) {
 void dropout_as_identity(NodeEdit& n) {
   ValueId x = n.in(0);
   if (n.wants(1)) {
-    // The mask was of the data's type before it became boolean.
-    DType type = n.version >= 10 ? DType::kBool : n.dtype(x);
-    if (type == DType::kUndefined) n.unsupported("the mask output needs an input of known element type");
-    Tensor one = Tensor::allocate(type, {1});
-    one.set(0, 1);
+    Tensor yes = Tensor::allocate(DType::kBool, {1});
+    yes.set(0, 1);
     Attrs value;
-    value.set("value", one);
+    value.set("value", yes);
     ValueId shape = n.add("Shape", {x});
-    n.produce(1, "ConstantOfShape", {shape}, value);
+    // The mask was of the data's type before it became boolean.
+    if (n.version >= 10) {
+      n.produce(1, "ConstantOfShape", {shape}, value);
+    } else {
+      n.produce(1, "CastLike", {n.add("ConstantOfShape", {shape}, value), x});
+    }
   }
   n.op = "Identity";
   n.inputs = {x};

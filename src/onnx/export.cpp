@@ -9,6 +9,7 @@
 
 #include "base/checked.hpp"
 #include "base/file.hpp"
+#include "onnx/convert.hpp"
 
 namespace tenon::onnx {
 namespace {
@@ -134,6 +135,9 @@ const std::string& Exporter::name_of(const Graph& g, ValueId id, NamesOf& names)
 }
 
 std::string Exporter::run() {
+  // A model that came in at a newer opset stays there: its element types may need it.
+  if (auto at = graph_.metadata.find("opset"); at != graph_.metadata.end())
+    versions_.opset = std::clamp<int64_t>(std::strtoll(at->second.c_str(), nullptr, 10), 21, kNewestOpset);
   survey(graph_);
   if (!internal_.empty()) {
     std::string list;

@@ -168,6 +168,9 @@ void Importer::attach_bodies(NodeEdit& edit, std::vector<Body>& bodies) {
   for (Body& b : bodies) {
     Graph& g = *b.graph;
     g.inputs.resize(b.own_inputs);
+    // The iteration number and condition are scalars by definition.
+    for (size_t i = 0; edit.op == "Loop" && i < std::min<size_t>(b.own_inputs, 2); ++i)
+      g.value(g.inputs[i]).type.shape = Shape{};
     for (ValueId outer : all) {
       auto at = std::find_if(b.captures.begin(), b.captures.end(), [&](const Capture& c) { return c.outer == outer; });
       if (at != b.captures.end()) {
