@@ -10,31 +10,23 @@
 namespace tenon::cpu {
 namespace {
 
-constexpr int64_t kMaxLanes = 16;
-
-// Channels are cut into vectors. Where they do not divide, the last vector reaches back over channels of the one before
-// (their results are computed twice, to the same values), so that no vector is partial; packed weights follow the same
-// blocks. Only an image with fewer channels than a vector has a partial one.
-struct Blocks {
-  int64_t channels, lanes, count;
-  Blocks(int64_t channels, int64_t lanes) : channels(channels), lanes(lanes), count((channels + lanes - 1) / lanes) {}
-  int64_t begin(int64_t block) const { return std::max<int64_t>(0, std::min(block * lanes, channels - lanes)); }
-  int64_t size() const { return std::min(channels, lanes); }
-};
+// Blocks of channels are taken a few at a time over all rows of a part, so that the rows that neighbouring output rows
+// share are still in the first-level cache; fewer than kMinBlocks would break up the stream from memory.
+constexpr int64_t kCacheFloats = (32 << 10) / 4;
+constexpr int64_t kMinBlocks = 4;
 
 struct Run {
   const DepthwiseKernels* kernels;
   const ConvShape* shape;
   const ConvArgs* args;
   int64_t oh, ow;
-  Blocks blocks;
 };
 
-void run_row(const Run& run, int64_t index) {
+void run_row(const Run& run, int64_t index, int64_t block_begin, int64_t block_end) {
   const ConvShape& s = *run.shape;
   const ConvArgs& args = *run.args;
   const Epilogue& epilogue = args.epilogue;
-  const int64_t image = index / run.oh, y = index % run.oh, lanes = run.kernels->lanes;
+  const int64_t image = index / run.oh, y = index % run.oh;
   const int64_t top = y * s.stride_h - s.pad_top;  // row of tap row 0
   const int64_t first = std::min(s.kh, top < 0 ? (-top + s.dilation_h - 1) / s.dilation_h : 0);
   const int64_t last = std::clamp(top >= s.h ? 0 : (s.h - 1 - top) / s.dilation_h + 1, first, s.kh);
@@ -44,24 +36,21 @@ void run_row(const Run& run, int64_t index) {
   r.rows = last - first;
   r.dst_pixel = args.dst_strides.pixel;
   r.ow = run.ow, r.w = s.w, r.kw = s.kw, r.stride = s.stride_w, r.dilation = s.dilation_w, r.pad_left = s.pad_left;
-  r.channels = run.blocks.size();
+  r.channels = s.cin;
+  r.bias = epilogue.bias;
+  r.block_weights = s.kh * s.kw * run.kernels->lanes;
   r.clamp = epilogue.act != Epilogue::kNone;
   r.lo = epilogue.act == Epilogue::kRelu ? 0.0f : epilogue.lo;
   r.hi = epilogue.act == Epilogue::kRelu ? std::numeric_limits<float>::infinity() : epilogue.hi;
-  const float* src = args.src + image * args.src_strides.batch + (top + first * s.dilation_h) * args.src_strides.row;
-  float* dst = args.dst + image * args.dst_strides.batch + y * args.dst_strides.row;
-  for (int64_t block = 0; block < run.blocks.count; ++block) {
-    const int64_t c = run.blocks.begin(block);
-    alignas(64) float bias[kMaxLanes] = {};
-    if (epilogue.bias != nullptr) std::copy_n(epilogue.bias + c, r.channels, bias);
-    r.bias = bias;
-    r.src = src + c;
-    r.weights = args.weights + (block * s.kh + first) * s.kw * lanes;
-    r.dst = dst + c;
-    run.kernels->row(r);
-  }
+  r.src = args.src + image * args.src_strides.batch + (top + first * s.dilation_h) * args.src_strides.row;
+  r.weights = args.weights + first * s.kw * run.kernels->lanes;
+  r.dst = args.dst + image * args.dst_strides.batch + y * args.dst_strides.row;
+  r.block_begin = block_begin, r.block_end = block_end;
+  run.kernels->row(r);
   if (epilogue.post.fn != nullptr) {
-    epilogue.post.fn(epilogue.post.ctx, dst, index * run.ow, run.ow, r.dst_pixel, 0, s.cout);
+    const ChannelBlocks blocks{s.cin, run.kernels->lanes};
+    const int64_t c = block_begin * blocks.lanes, end = std::min(s.cin, block_end * blocks.lanes);
+    epilogue.post.fn(epilogue.post.ctx, r.dst + c, index * run.ow, run.ow, r.dst_pixel, c, end - c);
   }
 }
 
@@ -70,15 +59,15 @@ void run_row(const Run& run, int64_t index) {
 bool is_depthwise(const ConvShape& s) { return s.groups == s.cin && s.cout == s.cin; }
 
 size_t depthwise_packed_floats(const ConvShape& s) {
-  const Blocks blocks(s.cin, depthwise_kernels().lanes);
-  return static_cast<size_t>(blocks.count * blocks.lanes * s.kh * s.kw);
+  const ChannelBlocks blocks{s.cin, depthwise_kernels().lanes};
+  return static_cast<size_t>(blocks.count() * blocks.lanes * s.kh * s.kw);
 }
 
 void depthwise_pack(const ConvShape& s, const float* weights, float* packed) {
   TENON_CHECK(is_depthwise(s));
-  const Blocks blocks(s.cin, depthwise_kernels().lanes);
+  const ChannelBlocks blocks{s.cin, depthwise_kernels().lanes};
   const int64_t taps = s.kh * s.kw;
-  for (int64_t block = 0; block < blocks.count; ++block) {
+  for (int64_t block = 0; block < blocks.count(); ++block) {
     for (int64_t tap = 0; tap < taps; ++tap) {
       for (int64_t lane = 0; lane < blocks.lanes; ++lane) {
         const int64_t c = blocks.begin(block) + lane;
@@ -91,13 +80,19 @@ void depthwise_pack(const ConvShape& s, const float* weights, float* packed) {
 void depthwise(ThreadPool& pool, const ConvShape& s, const ConvArgs& args) {
   TENON_CHECK(is_depthwise(s) && s.stride_h > 0 && s.stride_w > 0 && s.dilation_h > 0 && s.dilation_w > 0);
   const DepthwiseKernels& kernels = depthwise_kernels();
-  const Run run{&kernels, &s, &args, s.oh(), s.ow(), Blocks(s.cin, kernels.lanes)};
+  const Run run{&kernels, &s, &args, s.oh(), s.ow()};
   const int64_t rows = s.n * run.oh;
   if (rows <= 0 || run.ow <= 0) return;
   const double work = static_cast<double>(rows * run.ow) * static_cast<double>(s.cin * s.kh * s.kw);
   const int64_t parts = work < 1e5 ? 1 : std::min<int64_t>(rows, pool.threads() == 1 ? 1 : 4 * pool.threads());
+  const int64_t blocks = ChannelBlocks{s.cin, kernels.lanes}.count();
+  const int64_t fit = kCacheFloats / (s.w * (s.kh + s.stride_h) * kernels.lanes);
+  const int64_t step = fit < kMinBlocks ? blocks : fit;
   pool.run(parts, [&](int64_t part) {
-    for (int64_t i = rows * part / parts; i < rows * (part + 1) / parts; ++i) run_row(run, i);
+    for (int64_t b = 0; b < blocks; b += step) {
+      for (int64_t i = rows * part / parts; i < rows * (part + 1) / parts; ++i)
+        run_row(run, i, b, std::min(blocks, b + step));
+    }
   });
 }
 

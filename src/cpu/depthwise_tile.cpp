@@ -57,66 +57,106 @@ TENON_INLINE V activate(const DepthwiseRow& r, V v) {
   return hn::Min(hn::Set(D(), r.hi), hn::Max(hn::Set(D(), r.lo), v));
 }
 
-// T outputs from x on, all columns of their windows inside of the row, for a filter KW wide: each input value is loaded
-// once for all the outputs that use it.
-template <int KW, int S, int T>
-TENON_INLINE void fixed_tile(const DepthwiseRow& r, int64_t x) {
+// One block of channels.
+struct Channels {
+  const float* src;
+  const float* weights;
+  float* dst;
+  V start;
+};
+
+template <class Access>
+TENON_INLINE Channels channels_at(const DepthwiseRow& r, const Access& access, int64_t block) {
+  const int64_t c = ChannelBlocks{r.channels, kLanes}.begin(block);
+  return {r.src + c, r.weights + block * r.block_weights, r.dst + c,
+          r.bias == nullptr ? hn::Zero(D()) : access.load(r.bias + c)};
+}
+
+// T outputs from x on for a filter KW wide, all channels: each input value is loaded once for all the outputs that use
+// it. With Edge, columns outside of the image are passed over.
+template <int KW, int S, int T, bool Edge>
+void fixed_tile(const DepthwiseRow& r, int64_t x) {
+  constexpr int kColumns = (T - 1) * S + KW;
   const D d;
-  V acc[T];
-  const V start = hn::LoadU(d, r.bias);
-  TENON_UNROLL
-  for (int t = 0; t < T; ++t) acc[t] = start;
-  const float* HWY_RESTRICT in = r.src + (x * S - r.pad_left) * r.pixel;
-  const float* HWY_RESTRICT weights = r.weights;
-  for (int64_t y = 0; y < r.rows; ++y, in += r.row, weights += KW * kLanes) {
-    V w[KW];
+  const int64_t at = x * S - r.pad_left, first = -at, last = r.w - at;
+  for (int64_t block = r.block_begin; block < r.block_end; ++block) {
+    const Channels c = channels_at(r, Whole(), block);
+    V acc[T];
     TENON_UNROLL
-    for (int k = 0; k < KW; ++k) w[k] = hn::LoadU(d, weights + k * kLanes);
-    const float* p = in;
-    TENON_UNROLL
-    for (int j = 0; j < (T - 1) * S + KW; ++j, p += r.pixel) {
-      const V v = hn::LoadU(d, p);
+    for (int t = 0; t < T; ++t) acc[t] = c.start;
+    const float* HWY_RESTRICT in = c.src + at * r.pixel;
+    const float* HWY_RESTRICT weights = c.weights;
+    for (int64_t y = 0; y < r.rows; ++y, in += r.row, weights += KW * kLanes) {
+      V w[KW];
       TENON_UNROLL
-      for (int t = 0; t < T; ++t) {
-        if (j >= t * S && j < t * S + KW) acc[t] = hn::MulAdd(v, w[j - t * S], acc[t]);
+      for (int k = 0; k < KW; ++k) w[k] = hn::LoadU(d, weights + k * kLanes);
+      const float* p = in;
+      TENON_UNROLL
+      for (int j = 0; j < kColumns; ++j, p += r.pixel) {
+        if (Edge && (j < first || j >= last)) continue;
+        const V v = hn::LoadU(d, p);
+        TENON_UNROLL
+        for (int t = 0; t < T; ++t) {
+          if (j >= t * S && j < t * S + KW) acc[t] = hn::MulAdd(v, w[j - t * S], acc[t]);
+        }
       }
     }
+    float* HWY_RESTRICT out = c.dst + x * r.dst_pixel;
+    TENON_UNROLL
+    for (int t = 0; t < T; ++t) hn::StoreU(activate(r, acc[t]), d, out + t * r.dst_pixel);
   }
-  float* HWY_RESTRICT out = r.dst + x * r.dst_pixel;
-  TENON_UNROLL
-  for (int t = 0; t < T; ++t) hn::StoreU(activate(r, acc[t]), d, out + t * r.dst_pixel);
 }
+
+// One output of any filter, taps [first, last) of each tap row; T outputs where all taps lie in the image.
+template <int T, class Access>
+void any_tile(const DepthwiseRow& r, const Access& access, int64_t x, int64_t first, int64_t last) {
+  const D d;
+  const int64_t step = r.stride * r.pixel;
+  for (int64_t block = r.block_begin; block < r.block_end; ++block) {
+    const Channels c = channels_at(r, access, block);
+    V acc[T];
+    TENON_UNROLL
+    for (int t = 0; t < T; ++t) acc[t] = c.start;
+    for (int64_t y = 0; y < r.rows; ++y) {
+      const float* in = c.src + y * r.row + (x * r.stride - r.pad_left + first * r.dilation) * r.pixel;
+      const float* w = c.weights + (y * r.kw + first) * kLanes;
+      for (int64_t k = first; k < last; ++k, in += r.dilation * r.pixel, w += kLanes) {
+        const V weight = hn::LoadU(d, w);
+        TENON_UNROLL
+        for (int t = 0; t < T; ++t) acc[t] = hn::MulAdd(access.load(in + t * step), weight, acc[t]);
+      }
+    }
+    TENON_UNROLL
+    for (int t = 0; t < T; ++t) access.store(activate(r, acc[t]), c.dst + (x + t) * r.dst_pixel);
+  }
+}
+
+// Outputs [begin, end) have their windows inside of the row.
+struct Inside {
+  int64_t begin, end;
+  explicit Inside(const DepthwiseRow& r) {
+    const int64_t room = r.w + r.pad_left - (r.kw - 1) * r.dilation - 1;
+    begin = std::min(r.ow, (r.pad_left + r.stride - 1) / r.stride);
+    end = std::clamp(room < 0 ? 0 : room / r.stride + 1, begin, r.ow);
+  }
+  bool covers(int64_t x, int64_t count) const { return x >= begin && x + count <= end; }
+};
 
 template <int KW, int S>
-void fixed_columns(const DepthwiseRow& r, int64_t begin, int64_t end) {
-  constexpr int kTile = kLanes > 4 ? 8 : 4;
-  int64_t x = begin;
-  for (; x + kTile <= end; x += kTile) fixed_tile<KW, S, kTile>(r, x);
-  if (kTile > 4 && x + 4 <= end) fixed_tile<KW, S, 4>(r, x), x += 4;
-  if (x + 2 <= end) fixed_tile<KW, S, 2>(r, x), x += 2;
-  if (x < end) fixed_tile<KW, S, 1>(r, x);
-}
-
-// T outputs of any filter, taps [first, last) of each tap row.
-template <int T, class Access>
-TENON_INLINE void any_tile(const DepthwiseRow& r, const Access& access, int64_t x, int64_t first, int64_t last) {
-  const D d;
-  V acc[T];
-  const V start = hn::LoadU(d, r.bias);
-  TENON_UNROLL
-  for (int t = 0; t < T; ++t) acc[t] = start;
-  const int64_t step = r.stride * r.pixel;
-  for (int64_t y = 0; y < r.rows; ++y) {
-    const float* in = r.src + y * r.row + (x * r.stride - r.pad_left + first * r.dilation) * r.pixel;
-    const float* w = r.weights + (y * r.kw + first) * kLanes;
-    for (int64_t k = first; k < last; ++k, in += r.dilation * r.pixel, w += kLanes) {
-      const V weight = hn::LoadU(d, w);
-      TENON_UNROLL
-      for (int t = 0; t < T; ++t) acc[t] = hn::MulAdd(access.load(in + t * step), weight, acc[t]);
+void fixed_row(const DepthwiseRow& r) {
+  const Inside inside(r);
+  const int64_t big = r.ow % 7 == 0 && r.ow % 8 != 0 ? 7 : 8;
+  int64_t x = 0;
+  for (; x + big <= r.ow; x += big) {
+    if (big == 7) {
+      inside.covers(x, 7) ? fixed_tile<KW, S, 7, false>(r, x) : fixed_tile<KW, S, 7, true>(r, x);
+    } else {
+      inside.covers(x, 8) ? fixed_tile<KW, S, 8, false>(r, x) : fixed_tile<KW, S, 8, true>(r, x);
     }
   }
-  TENON_UNROLL
-  for (int t = 0; t < T; ++t) access.store(activate(r, acc[t]), r.dst + (x + t) * r.dst_pixel);
+  if (x + 4 <= r.ow) fixed_tile<KW, S, 4, true>(r, x), x += 4;
+  if (x + 2 <= r.ow) fixed_tile<KW, S, 2, true>(r, x), x += 2;
+  if (x < r.ow) fixed_tile<KW, S, 1, true>(r, x);
 }
 
 // Outputs whose windows reach over the edge: only the taps inside are visited.
@@ -131,36 +171,23 @@ void edge_columns(const DepthwiseRow& r, const Access& access, int64_t begin, in
 }
 
 template <class Access>
-void any_columns(const DepthwiseRow& r, const Access& access, int64_t begin, int64_t end) {
-  int64_t x = begin;
-  for (; x + 8 <= end; x += 8) any_tile<8>(r, access, x, 0, r.kw);
-  for (; x + 2 <= end; x += 2) any_tile<2>(r, access, x, 0, r.kw);
-  if (x < end) any_tile<1>(r, access, x, 0, r.kw);
-}
-
-void inner_columns(const DepthwiseRow& r, int64_t begin, int64_t end) {
-  if (r.dilation == 1 && r.kw == 3 && r.stride == 1) return fixed_columns<3, 1>(r, begin, end);
-  if (r.dilation == 1 && r.kw == 3 && r.stride == 2) return fixed_columns<3, 2>(r, begin, end);
-  if (r.dilation == 1 && r.kw == 5 && r.stride == 1) return fixed_columns<5, 1>(r, begin, end);
-  if (r.dilation == 1 && r.kw == 5 && r.stride == 2) return fixed_columns<5, 2>(r, begin, end);
-  any_columns(r, Whole(), begin, end);
+void any_row(const DepthwiseRow& r, const Access& access) {
+  const Inside inside(r);
+  edge_columns(r, access, 0, inside.begin);
+  int64_t x = inside.begin;
+  for (; x + 8 <= inside.end; x += 8) any_tile<8>(r, access, x, 0, r.kw);
+  for (; x + 2 <= inside.end; x += 2) any_tile<2>(r, access, x, 0, r.kw);
+  if (x < inside.end) any_tile<1>(r, access, x, 0, r.kw);
+  edge_columns(r, access, inside.end, r.ow);
 }
 
 void row(const DepthwiseRow& r) {
-  const int64_t span = (r.kw - 1) * r.dilation + 1;
-  // Outputs [begin, end) have their windows inside of the row.
-  const int64_t begin = std::min(r.ow, (r.pad_left + r.stride - 1) / r.stride);
-  const int64_t room = r.w + r.pad_left - span;
-  const int64_t end = std::clamp(room < 0 ? 0 : room / r.stride + 1, begin, r.ow);
-  if (r.channels == kLanes) {
-    edge_columns(r, Whole(), 0, begin);
-    inner_columns(r, begin, end);
-    edge_columns(r, Whole(), end, r.ow);
-  } else {
-    edge_columns(r, First{r.channels}, 0, begin);
-    any_columns(r, First{r.channels}, begin, end);
-    edge_columns(r, First{r.channels}, end, r.ow);
-  }
+  if (r.channels < kLanes) return any_row(r, First{r.channels});
+  if (r.dilation == 1 && r.kw == 3 && r.stride == 1) return fixed_row<3, 1>(r);
+  if (r.dilation == 1 && r.kw == 3 && r.stride == 2) return fixed_row<3, 2>(r);
+  if (r.dilation == 1 && r.kw == 5 && r.stride == 1) return fixed_row<5, 1>(r);
+  if (r.dilation == 1 && r.kw == 5 && r.stride == 2) return fixed_row<5, 2>(r);
+  any_row(r, Whole());
 }
 
 constexpr DepthwiseKernels kKernels{kLanes, &row};
