@@ -52,6 +52,15 @@ struct First {
   }
 };
 
+// Holds a value in a register; the compiler would load it again for each use.
+TENON_INLINE void keep(V& v) {
+#if HWY_TARGET <= HWY_AVX3
+  asm("" : "+v"(v.raw));
+#else
+  asm("" : "+x"(v.raw));
+#endif
+}
+
 TENON_INLINE V activate(const DepthwiseRow& r, V v) {
   if (!r.clamp) return v;
   return hn::Min(hn::Set(D(), r.hi), hn::Max(hn::Set(D(), r.lo), v));
@@ -75,7 +84,8 @@ TENON_INLINE Channels channels_at(const DepthwiseRow& r, const Access& access, i
 // T outputs from x on for a filter KW wide, all channels: each input value is loaded once for all the outputs that use
 // it. With Edge, columns outside of the image are passed over.
 template <int KW, int S, int T, bool Edge>
-void fixed_tile(const DepthwiseRow& r, int64_t x) {
+void fixed_tile(const DepthwiseRow& shared, int64_t x) {
+  const DepthwiseRow r = shared;  // a local copy: the stores below cannot change it
   constexpr int kColumns = (T - 1) * S + KW;
   const D d;
   const int64_t at = x * S - r.pad_left, first = -at, last = r.w - at;
@@ -94,7 +104,8 @@ void fixed_tile(const DepthwiseRow& r, int64_t x) {
       TENON_UNROLL
       for (int j = 0; j < kColumns; ++j, p += r.pixel) {
         if (Edge && (j < first || j >= last)) continue;
-        const V v = hn::LoadU(d, p);
+        V v = hn::LoadU(d, p);
+        keep(v);
         TENON_UNROLL
         for (int t = 0; t < T; ++t) {
           if (j >= t * S && j < t * S + KW) acc[t] = hn::MulAdd(v, w[j - t * S], acc[t]);
@@ -109,7 +120,8 @@ void fixed_tile(const DepthwiseRow& r, int64_t x) {
 
 // One output of any filter, taps [first, last) of each tap row; T outputs where all taps lie in the image.
 template <int T, class Access>
-void any_tile(const DepthwiseRow& r, const Access& access, int64_t x, int64_t first, int64_t last) {
+void any_tile(const DepthwiseRow& shared, const Access& access, int64_t x, int64_t first, int64_t last) {
+  const DepthwiseRow r = shared;
   const D d;
   const int64_t step = r.stride * r.pixel;
   for (int64_t block = r.block_begin; block < r.block_end; ++block) {
