@@ -63,9 +63,18 @@ TENON_INLINE void step(const char* p0, const char* p1, const Strides& s, const V
   }
 }
 
+// B comes from the second-level cache or from memory, and the processor's own prefetching stops at each page: each step
+// asks for the values of 16 steps on. Measured with cold weights: 115 -> 170 GFLOP/s for one tile a panel, 161 -> 181
+// for eight. A single-vector panel is short of load slots instead, and small.
+constexpr int kAhead = 512;
+
 template <int MR, int NV>
 TENON_INLINE void multiply_one(const char* p0, const char* p1, const float* pb, const Strides& s, V (&acc)[MR][NV]) {
   const D d;
+  if (NV > 1) {
+    TENON_UNROLL
+    for (int i = 0; i < NV * kLanes; i += 16) __builtin_prefetch(pb + kAhead + i, 0, 3);
+  }
   V b[NV];
   TENON_UNROLL
   for (int j = 0; j < NV; ++j) b[j] = hn::Load(d, pb + j * kLanes);
@@ -166,8 +175,9 @@ TENON_INLINE void store_first(V v, float* p, int64_t count) {
 }
 
 template <int MR, int NV>
-TENON_INLINE void finish(const Tile& t, V (&acc)[MR][NV]) {
+TENON_INLINE void finish(const Tile& shared, V (&acc)[MR][NV]) {
   const D d;
+  const Tile t = shared;                            // a local copy: the stores below cannot change it
   const int64_t tail = t.cols - (NV - 1) * kLanes;  // values of the last vector
   if (t.accumulate) {
     float* c = t.c;
