@@ -121,8 +121,8 @@ void interleave(const float* from, int64_t plane, int64_t count, int64_t channel
 void fill_scratch(const Run& run, int64_t image, int64_t group, int64_t y0, int64_t rows, float* scratch) {
   const ConvShape& s = *run.shape;
   const Plan& plan = run.plan;
-  const int64_t left = std::min(s.pad_left, plan.width);
-  const int64_t inside = std::max<int64_t>(0, std::min(s.w, plan.width - left));
+  const int64_t left = std::clamp<int64_t>(s.pad_left, 0, plan.width), crop = std::max<int64_t>(0, -s.pad_left);
+  const int64_t inside = std::max<int64_t>(0, std::min(s.w - crop, plan.width - left));
   const int64_t right = plan.width - left - inside;
   for (int64_t i = 0; i < rows; ++i, scratch += plan.row_floats) {
     const int64_t y = y0 + i;
@@ -133,11 +133,12 @@ void fill_scratch(const Run& run, int64_t image, int64_t group, int64_t y0, int6
     float* to = std::fill_n(scratch, left * plan.cin, 0.0f);
     if (run.planar != nullptr) {
       const PlanarStrides& p = *run.planar;
-      interleave(run.args->src + image * p.batch + group * plan.cin * p.channel + y * p.row, p.channel, inside,
+      interleave(run.args->src + image * p.batch + group * plan.cin * p.channel + y * p.row + crop, p.channel, inside,
                  plan.cin, to);
     } else {
       const ImageStrides& p = run.args->src_strides;
-      copy_pixels(run.args->src + image * p.batch + y * p.row + group * plan.cin, p.pixel, inside, plan.cin, to);
+      copy_pixels(run.args->src + image * p.batch + y * p.row + crop * p.pixel + group * plan.cin, p.pixel, inside,
+                  plan.cin, to);
     }
     std::fill_n(to + inside * plan.cin, right * plan.cin, 0.0f);
   }
@@ -181,7 +182,7 @@ void run_part(const Run& run, int64_t part, float* scratch) {
                  scratch);
   } else {
     const ImageStrides& p = args.src_strides;
-    base = args.src + image * p.batch + in_begin * p.row + group * plan.cin;
+    base = args.src + image * p.batch + in_begin * p.row - s.pad_left * p.pixel + group * plan.cin;
     row_step = p.row * s.stride_h;
     tile.lda = p.pixel * s.stride_w;
   }
@@ -189,6 +190,7 @@ void run_part(const Run& run, int64_t part, float* scratch) {
   tile.segment_count = run.segment_count;
   tile.segment_length = run.segment_length;
   tile.ldc = args.dst_strides.pixel;
+  tile.accumulate = args.accumulate;
   set_activation(args.epilogue, tile);
 
   const int64_t depth = plan.cin * s.kh * s.kw;
@@ -205,8 +207,8 @@ void run_part(const Run& run, int64_t part, float* scratch) {
       tile.c = args.dst + image * args.dst_strides.batch + y * args.dst_strides.row + group * plan.cout + col;
       run_rows(kernels, kernels.tile[panel_vectors(kernels, tile.cols)], tile, plan.ow);
       if (args.epilogue.post.fn != nullptr) {
-        args.epilogue.post.fn(args.epilogue.post.ctx, tile.c, (image * plan.oh + y) * plan.ow, plan.ow, tile.ldc,
-                              group * plan.cout + col, tile.cols);
+        args.epilogue.post.fn(args.epilogue.post.ctx, tile.c, args.first_row + (image * plan.oh + y) * plan.ow, plan.ow,
+                              tile.ldc, group * plan.cout + col, tile.cols);
       }
     }
   }
@@ -242,17 +244,13 @@ size_t conv_packed_floats(const ConvShape& s) {
 
 void conv_pack(const ConvShape& s, const float* oihw, float* packed) {
   check(s);
-  const TileKernels& kernels = tile_kernels();
   const int64_t cin = s.cin / s.groups, cout = s.cout / s.groups, taps = s.kh * s.kw;
   for (int64_t g = 0; g < s.groups; ++g) {
-    for (int64_t col = 0; col < cout; col += kernels.panel()) {
-      const int64_t cols = std::min<int64_t>(kernels.panel(), cout - col);
-      const int64_t padded = panel_vectors(kernels, cols) * kernels.lanes;
-      for (int64_t k = 0; k < taps * cin; ++k, packed += padded) {
-        const float* from = oihw + ((g * cout + col) * cin + k % cin) * taps + k / cin;
-        for (int64_t j = 0; j < padded; ++j) packed[j] = j < cols ? from[j * cin * taps] : 0.0f;
-      }
-    }
+    for_each_panel_row(taps * cin, cout, packed, [&](int64_t k, int64_t col, int64_t cols, float* to) {
+      const float* from = oihw + ((g * cout + col) * cin + k % cin) * taps + k / cin;
+      for (int64_t j = 0; j < cols; ++j) to[j] = from[j * cin * taps];
+    });
+    packed += packed_b_floats(taps * cin, cout);
   }
 }
 
@@ -261,8 +259,9 @@ size_t conv_workspace_floats(const ConvShape& shape, int threads) { return works
 void conv(ThreadPool& pool, const ConvShape& shape, const ConvArgs& args, float* workspace) {
   check(shape);
   if (is_matrix(shape, args)) {
-    gemm(pool, GemmArgs{shape.n * shape.h * shape.w, shape.cout, shape.cin, args.src, args.src_strides.pixel,
-                        args.weights, args.dst, args.dst_strides.pixel, false, args.epilogue});
+    gemm(pool,
+         GemmArgs{shape.n * shape.h * shape.w, shape.cout, shape.cin, args.src, args.src_strides.pixel, args.weights,
+                  args.dst, args.dst_strides.pixel, args.accumulate, args.epilogue, args.first_row});
     return;
   }
   run_conv(pool, shape, args, nullptr, workspace);

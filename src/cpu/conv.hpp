@@ -15,6 +15,7 @@
 
 namespace tenon::cpu {
 
+/// A negative pad crops.
 struct ConvShape {
   int64_t n = 1, h = 1, w = 1, cin = 1, cout = 1;
   int64_t kh = 1, kw = 1;
@@ -52,6 +53,8 @@ struct ConvArgs {
   float* dst = nullptr;
   ImageStrides dst_strides = {};
   Epilogue epilogue = {};
+  bool accumulate = false;  // add to what dst holds (before the activation)
+  int64_t first_row = 0;    // what PostOp is told of row 0
 };
 
 /// The same with a channels-first source (a network's input image): floats between channels, rows and images;

@@ -29,8 +29,7 @@ struct Block {
   int64_t row_begin, row_end, panel_begin, panel_end;
 };
 
-// One block of C, `first_row` being the number of its row 0 for the post-op.
-void run_block(const TileKernels& kernels, const GemmArgs& g, const Block& block, int64_t first_row) {
+void run_block(const TileKernels& kernels, const GemmArgs& g, const Block& block) {
   const int64_t width = kernels.panel();
   const int64_t rows = block.row_end - block.row_begin;
   const int64_t passes = std::max<int64_t>(1, ceil_div(g.k, kMaxDepth));
@@ -58,7 +57,7 @@ void run_block(const TileKernels& kernels, const GemmArgs& g, const Block& block
       tile.c = g.c + block.row_begin * g.ldc + col;
       run_rows(kernels, kernels.tile[vectors], tile, rows);
       if (last && g.epilogue.post.fn != nullptr) {
-        g.epilogue.post.fn(g.epilogue.post.ctx, tile.c, first_row + block.row_begin, rows, g.ldc, col, cols);
+        g.epilogue.post.fn(g.epilogue.post.ctx, tile.c, g.first_row + block.row_begin, rows, g.ldc, col, cols);
       }
     }
   }
@@ -99,17 +98,6 @@ Block block_of(const TileKernels& kernels, const Cut& cut, int64_t m, int64_t n,
   return {row_at(row), row_at(row + 1), panels * group / cut.panel_groups, panels * (group + 1) / cut.panel_groups};
 }
 
-template <class Load>
-void pack_panels(int64_t k, int64_t n, float* packed, const Load& load) {
-  const TileKernels& kernels = tile_kernels();
-  const int64_t width = kernels.panel();
-  for (int64_t col = 0; col < n; col += width) {
-    const int64_t cols = std::min(width, n - col);
-    const int64_t padded = panel_vectors(kernels, cols) * kernels.lanes;
-    for (int64_t i = 0; i < k; ++i, packed += padded) load(i, col, cols, padded, packed);
-  }
-}
-
 }  // namespace
 
 size_t packed_b_floats(int64_t k, int64_t n) {
@@ -118,14 +106,13 @@ size_t packed_b_floats(int64_t k, int64_t n) {
 }
 
 void pack_b(const float* b, int64_t row_stride, int64_t col_stride, int64_t k, int64_t n, float* packed, float scale) {
-  pack_panels(k, n, packed, [&](int64_t i, int64_t col, int64_t cols, int64_t padded, float* to) {
+  for_each_panel_row(k, n, packed, [&](int64_t i, int64_t col, int64_t cols, float* to) {
     const float* from = b + i * row_stride + col * col_stride;
     if (col_stride == 1) {
       for (int64_t j = 0; j < cols; ++j) to[j] = from[j] * scale;
     } else {
       for (int64_t j = 0; j < cols; ++j) to[j] = from[j * col_stride] * scale;
     }
-    for (int64_t j = cols; j < padded; ++j) to[j] = 0.0f;
   });
 }
 
@@ -135,7 +122,7 @@ void gemm(ThreadPool& pool, const GemmArgs& args) {
   const TileKernels& kernels = tile_kernels();
   const Cut cut = cut_work(kernels, args.m, args.n, args.k, pool.threads(), 1);
   pool.run(cut.row_blocks * cut.panel_groups,
-           [&](int64_t part) { run_block(kernels, args, block_of(kernels, cut, args.m, args.n, part), 0); });
+           [&](int64_t part) { run_block(kernels, args, block_of(kernels, cut, args.m, args.n, part)); });
 }
 
 size_t batch_gemm_workspace_floats(const BatchGemmArgs& args, int) {
@@ -172,8 +159,9 @@ void batch_gemm(ThreadPool& pool, const BatchGemmArgs& args, float* workspace) {
                  args.c + i * args.c_batch,
                  args.ldc,
                  args.accumulate,
-                 args.epilogue};
-    run_block(kernels, one, block_of(kernels, cut, args.m, args.n, part % per_product), i * args.m);
+                 args.epilogue,
+                 i * args.m};
+    run_block(kernels, one, block_of(kernels, cut, args.m, args.n, part % per_product));
   };
   const int64_t parts = args.batch * per_product;
   if (work(args.batch, args.m, args.n, args.k) < kSmallWork) {

@@ -53,6 +53,7 @@ struct GemmArgs {
   int64_t ldc = 0;
   bool accumulate = false;  // add to what C holds (before the activation)
   Epilogue epilogue = {};
+  int64_t first_row = 0;  // what PostOp is told of row 0
 };
 
 /// The product with a packed B. C must not overlap A.

@@ -2,6 +2,7 @@
 // and the convolutions.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -30,6 +31,21 @@ inline void set_activation(const Epilogue& epilogue, Tile& tile) {
 /// Vectors of a panel with this many columns.
 inline int panel_vectors(const TileKernels& kernels, int64_t cols) {
   return static_cast<int>((cols + kernels.lanes - 1) / kernels.lanes);
+}
+
+/// Visits the rows of a packed k x n matrix in order: fill(i, col, cols, to) writes B[i][col .. col + cols) to `to`;
+/// the padding behind is zeroed here.
+template <class Fill>
+void for_each_panel_row(int64_t k, int64_t n, float* packed, const Fill& fill) {
+  const TileKernels& kernels = tile_kernels();
+  for (int64_t col = 0; col < n; col += kernels.panel()) {
+    const int64_t cols = std::min<int64_t>(kernels.panel(), n - col);
+    const int64_t padded = panel_vectors(kernels, cols) * kernels.lanes;
+    for (int64_t i = 0; i < k; ++i, packed += padded) {
+      fill(i, col, cols, packed);
+      std::fill(packed + cols, packed + padded, 0.0f);
+    }
+  }
 }
 
 /// Cuts `rows` rows into tiles of nearly equal height and runs them; `tile` holds the first row's a and c.
