@@ -1,0 +1,327 @@
+#include "cli/common.hpp"
+
+#include <fmt/core.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "graph/text.hpp"
+#include "onnx/import.hpp"
+#include "onnx/proto_io.hpp"
+#include "ops/op_table.hpp"
+
+namespace tenon::cli {
+namespace {
+
+std::atomic<bool> stop{false};
+
+void on_interrupt(int) {
+  if (stop.exchange(true)) _exit(130);
+}
+
+bool ends_with(const std::string& s, std::string_view tail) {
+  return s.size() >= tail.size() && s.compare(s.size() - tail.size(), tail.size(), tail) == 0;
+}
+
+std::string only_input(const Graph& g) {
+  expect(g.inputs.size() == 1, "the model has {} inputs; say which one: --shape NAME:1x3x224x224", g.inputs.size());
+  return g.value(g.inputs[0]).name;
+}
+
+std::map<std::string, Dims> by_name(const Graph& g, const std::vector<std::string>& texts) {
+  auto shapes = parse_shapes(texts);
+  if (auto lone = shapes.find(""); lone != shapes.end()) {
+    Dims dims = lone->second;
+    shapes.erase(lone);
+    shapes[only_input(g)] = dims;
+  }
+  return shapes;
+}
+
+void find_datum(const Graph& g, NamedTensors& arrays, ValueId v, Datum& out) {
+  const Value& value = g.value(v);
+  auto take = [&](const std::string& name) -> const Tensor* {
+    for (auto& [key, tensor] : arrays) {
+      if (key == name) return &tensor;
+    }
+    return nullptr;
+  };
+  if (value.type.kind == Type::Kind::kMap) {
+    const Tensor *keys = take(value.name + ".keys"), *values = take(value.name + ".values");
+    if (keys == nullptr || values == nullptr) return;
+    out.kind = Type::Kind::kMap;
+    out.keys = keys->reshaped({keys->size()});
+    out.tensor = values->reshaped({values->size()});
+    return;
+  }
+  if (const Tensor* t = take(value.name)) {
+    bool same = t->dtype() == value.type.dtype || value.type.dtype == DType::kUndefined;
+    out = Datum(same ? *t : npy_view_as(*t, value.type.dtype));
+  }
+}
+
+}  // namespace
+
+int exit_code(const Error& e) noexcept {
+  switch (e.code()) {
+    case Code::kInvalidArgument:
+    case Code::kNotFound:
+    case Code::kAlreadyExists: return kBadInput;
+    case Code::kUnsupported: return kUnsupportedModel;
+    case Code::kUnavailable:
+    case Code::kCancelled: return kNoResource;
+    default: return kInternalError;
+  }
+}
+
+bool interrupted() noexcept { return stop.load(); }
+
+void install_interrupt_handler() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+Dims parse_dims(const std::string& text) {
+  Dims out;
+  if (text.empty() || text == "scalar") return out;
+  size_t at = 0;
+  while (at <= text.size()) {
+    size_t end = text.find_first_of("x,", at);
+    if (end == std::string::npos) end = text.size();
+    std::string piece = text.substr(at, end - at);
+    bool digits = !piece.empty() && piece.size() < 18 && std::all_of(piece.begin(), piece.end(), [](unsigned char c) { return std::isdigit(c); });
+    expect(digits, "shape '{}' is not understood; write it like 1x3x224x224", text);
+    out.push_back(std::stoll(piece));
+    at = end + 1;
+  }
+  return out;
+}
+
+std::map<std::string, Dims> parse_shapes(const std::vector<std::string>& texts) {
+  std::map<std::string, Dims> out;
+  auto one = [&](const std::string& text) {
+    size_t colon = text.rfind(':');
+    out[colon == std::string::npos ? "" : text.substr(0, colon)] =
+        parse_dims(colon == std::string::npos ? text : text.substr(colon + 1));
+  };
+  for (const std::string& text : texts) {
+    // trtexec writes several in one word: a:1x3,b:2x4.
+    size_t at = 0;
+    for (size_t i = 0; i <= text.size(); ++i) {
+      bool separates = i == text.size() || (text[i] == ',' && text.find(':', i) != std::string::npos);
+      if (!separates) continue;
+      if (i > at) one(text.substr(at, i - at));
+      at = i + 1;
+    }
+  }
+  return out;
+}
+
+void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
+  if (positional) app.add_option("model", o.model, "ONNX model, plan or graph text")->required();
+  app.add_option("--shape,--shapes", o.shapes, "Input shape, NAME:1x3x224x224 (repeat for more inputs)");
+  app.add_option("--minShapes", o.min_shapes, "Smallest shapes of the optimization profile");
+  app.add_option("--optShapes", o.opt_shapes, "Shapes to optimise for");
+  app.add_option("--maxShapes", o.max_shapes, "Largest shapes of the optimization profile");
+  app.add_option("--batch", o.batch, "Batch size: the first dimension of the inputs, where it is free")->check(CLI::Range(1, 1 << 20));
+  app.add_option("--threads", o.threads, "CPU threads (default: one for each physical core)")->check(CLI::Range(0, 4096));
+  app.add_option("--device", o.device, "cpu (cuda is not available in this build)");
+  app.add_option("--opt-level", o.level, "0: first tactic, 1: estimates, 2: measured, 3 to 5: measured longer")->check(CLI::Range(0, 5));
+  app.add_option("--budget", o.budget, "Seconds to spend on measuring tactics, at most")->check(CLI::Range(0.0, 1e6));
+  app.add_option("--timing-cache,--timingCacheFile", o.timing_cache, "File that remembers measured times between builds");
+  app.add_option("--disable-pass", o.disabled, "Leave a pass out (repeatable)");
+  app.add_option("--stop-after", o.stop_after, "Run no pass after this one");
+  app.add_flag("--no-rebuild", o.no_rebuild, "Refuse a plan of another machine or version instead of planning it again");
+}
+
+EngineOptions engine_options(const ModelOptions& o) {
+  if (o.device != "cpu" && o.device != "cpu:0") {
+    fail(Code::kUnsupported, "device '{}' is not available: this Tenon runs on the CPU (--device cpu)", o.device);
+  }
+  EngineOptions e;
+  e.threads = o.threads;
+  e.level = o.level;
+  e.budget_seconds = o.budget;
+  e.timing_cache = o.timing_cache;
+  e.rebuild = !o.no_rebuild;
+  e.optimize.disabled = {o.disabled.begin(), o.disabled.end()};
+  e.optimize.stop_after = o.stop_after;
+  e.cancelled = interrupted;
+  if (isatty(STDERR_FILENO)) {
+    e.progress = [](std::string_view phase, int done, int total) {
+      if (done == total) {
+        std::fputs("\r\033[K", stderr);
+      } else {
+        fmt::print(stderr, "\r{} {}/{}\033[K", phase, done, total);
+      }
+      std::fflush(stderr);
+    };
+  }
+  return e;
+}
+
+GraphPtr import_model(const std::string& path, bool allow_unknown_ops) {
+  if (is_plan_file(path)) return load_plan(path).graph;
+  if (ends_with(path, ".txt")) {
+    GraphPtr g = parse_graph(read_text_file(path));
+    infer_types(*g, all_ops());
+    return g;
+  }
+  onnx::ImportOptions options;
+  options.allow_unknown_ops = allow_unknown_ops;
+  return onnx::import_file(path, options);
+}
+
+std::map<std::string, Dims> wanted_shapes(const Graph& g, const ModelOptions& o, int64_t otherwise) {
+  auto shapes = by_name(g, o.shapes.empty() ? o.opt_shapes : o.shapes);
+  std::map<std::string, int64_t> symbols;
+  for (ValueId v : g.inputs) {
+    auto given = shapes.find(g.value(v).name);
+    if (given == shapes.end() || !g.value(v).type.shape || g.value(v).type.shape->size() != given->second.size()) continue;
+    for (size_t i = 0; i < given->second.size(); ++i) {
+      const Dim& d = (*g.value(v).type.shape)[i];
+      if (d.is_symbol()) symbols[d.text()] = given->second[i];
+    }
+  }
+  for (ValueId v : g.inputs) {
+    const Value& value = g.value(v);
+    if (shapes.contains(value.name) || !value.type.is_tensor() || !value.type.shape || value.type.is_static()) continue;
+    Dims dims;
+    for (size_t i = 0; i < value.type.shape->size(); ++i) {
+      const Dim& d = (*value.type.shape)[i];
+      auto known = symbols.find(d.text());
+      int64_t n = d.is_const()                    ? d.value()
+                  : known != symbols.end()        ? known->second
+                  : i == 0 && o.batch > 0         ? o.batch
+                  : i == 0 && d.is_symbol()       ? std::max<int64_t>(otherwise, otherwise ? 1 : 0)
+                                                  : otherwise;
+      if (n <= 0) {
+        dims.clear();
+        break;
+      }
+      dims.push_back(n);
+    }
+    if (!dims.empty()) shapes[value.name] = dims;
+  }
+  return shapes;
+}
+
+std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std::string, Dims>& more) {
+  EngineOptions options = engine_options(o);
+  if (is_plan_file(o.model)) return EngineCore::load(load_plan(o.model), std::move(options));
+  GraphPtr g = import_model(o.model);
+  auto shapes = wanted_shapes(*g, o, 0);
+  for (const auto& [name, dims] : more) shapes.emplace(name, dims);
+  std::map<std::string, ProfileRange> profile;
+  auto low = by_name(*g, o.min_shapes), best = by_name(*g, o.opt_shapes), high = by_name(*g, o.max_shapes);
+  for (const auto& [name, dims] : low) {
+    expect(high.contains(name), "--minShapes names '{}', --maxShapes does not", name);
+    ProfileRange r{dims, best.contains(name) ? best[name] : high[name], high[name]};
+    expect(r.min.size() == r.opt.size() && r.opt.size() == r.max.size(), "the shapes of '{}' have different ranks", name);
+    for (size_t i = 0; i < r.min.size(); ++i) {
+      expect(r.min[i] <= r.opt[i] && r.opt[i] <= r.max[i], "the profile of '{}' must have min <= opt <= max", name);
+    }
+    profile[name] = r;
+    shapes.emplace(name, r.opt);
+  }
+  return EngineCore::build(std::move(g), shapes, std::move(profile), std::move(options));
+}
+
+std::vector<Datum> read_inputs(const Graph& g, const std::vector<std::string>& files) {
+  NamedTensors arrays;
+  for (const std::string& spec : files) {
+    size_t eq = spec.find('=');
+    std::string name = eq == std::string::npos ? "" : spec.substr(0, eq), path = eq == std::string::npos ? spec : spec.substr(eq + 1);
+    if (ends_with(path, ".npz")) {
+      for (auto& item : read_npz(path)) arrays.push_back(std::move(item));
+    } else if (ends_with(path, ".npy")) {
+      arrays.emplace_back(name.empty() ? only_input(g) : name, read_npy(path));
+    } else if (ends_with(path, ".pb")) {
+      std::string input = name.empty() ? only_input(g) : name;
+      Type type;
+      for (ValueId v : g.inputs) {
+        if (g.value(v).name == input) type = g.value(v).type;
+      }
+      arrays.emplace_back(input, onnx::read_tensor_pb(path, type).tensor);
+    } else {
+      fail(Code::kInvalidArgument, "input '{}' must be a .npz, .npy or .pb file (NAME=FILE for one input)", path);
+    }
+  }
+  std::vector<Datum> out(g.inputs.size());
+  for (size_t i = 0; i < g.inputs.size(); ++i) {
+    find_datum(g, arrays, g.inputs[i], out[i]);
+    if (out[i].is_tensor() && !out[i].tensor.defined()) {
+      std::string have;
+      for (const auto& [name, tensor] : arrays) have += (have.empty() ? "" : ", ") + name;
+      fail(Code::kInvalidArgument, "no data for input '{}' ({}); the files have: {}", g.value(g.inputs[i]).name,
+           g.value(g.inputs[i]).type.text(), have.empty() ? "nothing" : have);
+    }
+  }
+  return out;
+}
+
+std::vector<Datum> sample_inputs(const Graph& g, const std::vector<Dims>& dims) {
+  std::vector<Datum> out;
+  for (size_t i = 0; i < g.inputs.size(); ++i) {
+    const Value& v = g.value(g.inputs[i]);
+    if (!v.type.is_tensor()) fail(Code::kUnsupported, "input '{}' is {}: give data with --inputs", v.name, v.type.text());
+    Tensor t = Tensor::allocate(v.type.dtype, dims[i]);
+    // Floats in [0, 1), integers 0 and 1: valid as pixels, masks and token ids alike.
+    uint64_t state = 88172645463325252ull + i;
+    for (int64_t k = 0; k < t.size() && t.dtype() != DType::kString; ++k) {
+      state ^= state << 13;
+      state ^= state >> 7;
+      state ^= state << 17;
+      if (is_floating(t.dtype())) {
+        t.set(k, static_cast<double>(state >> 40) * 0x1p-24);
+      } else {
+        t.set_int(k, static_cast<int64_t>(state & 1));
+      }
+    }
+    out.emplace_back(std::move(t));
+  }
+  return out;
+}
+
+std::vector<Dims> dims_of_inputs(std::span<const Datum> inputs) {
+  std::vector<Dims> out;
+  for (const Datum& d : inputs) out.push_back(d.is_tensor() ? d.tensor.dims() : Dims());
+  return out;
+}
+
+void print_notes(const EngineCore& engine, bool quiet) {
+  if (quiet) return;
+  for (const std::string& note : engine.notes()) fmt::print(stderr, "note: {}\n", note);
+}
+
+int64_t peak_memory_bytes() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string human_bytes(double bytes) {
+  const char* units[] = {"B", "KB", "MB", "GB", "TB"};
+  int u = 0;
+  while (bytes >= 1000 && u < 4) {
+    bytes /= 1000;
+    ++u;
+  }
+  return fmt::format(u == 0 ? "{:.0f} {}" : "{:.1f} {}", bytes, units[u]);
+}
+
+std::string human_seconds(double s) {
+  if (s < 1e-3) return fmt::format("{:.1f} us", s * 1e6);
+  if (s < 1) return fmt::format("{:.3f} ms", s * 1e3);
+  return fmt::format("{:.2f} s", s);
+}
+
+}  // namespace tenon::cli

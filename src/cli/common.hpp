@@ -1,0 +1,68 @@
+// What the verbs share: options for models, shapes and inputs, loading either kind of file, exit codes, tables.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/engine.hpp"
+#include "tensor/npy.hpp"
+
+namespace tenon::cli {
+
+/// Exit codes: scripts rely on them.
+enum Exit { kDone = 0, kInternalError = 1, kUsage = 2, kBadInput = 3, kUnsupportedModel = 4, kNoResource = 5, kNotVerified = 6 };
+int exit_code(const Error& e) noexcept;
+
+/// Set by Ctrl-C; long work asks it. A second Ctrl-C ends the process at once.
+bool interrupted() noexcept;
+void install_interrupt_handler();
+
+/// "1x3x224x224" or "1,3,224,224"; "scalar" or "" for no dimensions.
+Dims parse_dims(const std::string& text);
+/// "name:1x3x224x224" entries, several by comma-free repetition; a lone "1x3x..." is for the only input (name "").
+std::map<std::string, Dims> parse_shapes(const std::vector<std::string>& texts);
+
+struct ModelOptions {
+  std::string model;                   ///< .onnx, .plan or graph text (.txt)
+  std::vector<std::string> shapes, min_shapes, opt_shapes, max_shapes;
+  int64_t batch = 0;                   ///< the first dimension of every input whose first dimension is symbolic
+  int threads = 0;
+  std::string device = "cpu";
+  int level = 2;
+  double budget = 20;
+  std::string timing_cache;
+  std::vector<std::string> disabled;
+  std::string stop_after;
+  bool no_rebuild = false;
+};
+/// Adds the options; `build` adds those that only matter when a plan is made.
+void add_model_options(CLI::App& app, ModelOptions& options, bool positional = true);
+
+EngineOptions engine_options(const ModelOptions& options);
+/// Builds from a model or loads a plan. `shapes`: more shapes (from input files), which win over nothing given.
+std::shared_ptr<EngineCore> open_model(const ModelOptions& options, const std::map<std::string, Dims>& shapes = {});
+/// Imports a model as a graph: ONNX, graph text, or the graph of a plan.
+GraphPtr import_model(const std::string& path, bool allow_unknown_ops = false);
+/// Shapes from --shape/--batch for the inputs of a graph; unknown dimensions become `otherwise` (0: stay unknown).
+std::map<std::string, Dims> wanted_shapes(const Graph& graph, const ModelOptions& options, int64_t otherwise);
+
+/// Inputs of a graph by name from .npz, .npy, .pb or raw files ("name=file" or "file").
+std::vector<Datum> read_inputs(const Graph& graph, const std::vector<std::string>& files);
+/// Deterministic small values of the graph's types for the given shapes.
+std::vector<Datum> sample_inputs(const Graph& graph, const std::vector<Dims>& dims);
+std::vector<Dims> dims_of_inputs(std::span<const Datum> inputs);
+
+void print_notes(const EngineCore& engine, bool quiet);
+int64_t peak_memory_bytes();
+std::string human_bytes(double bytes);
+std::string human_seconds(double seconds);
+
+// One function a verb: adds its sub-command.
+void add_build(CLI::App& app);
+void add_run(CLI::App& app);
+void add_bench(CLI::App& app);
+
+}  // namespace tenon::cli
