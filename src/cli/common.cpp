@@ -315,7 +315,7 @@ std::string human_bytes(double bytes) {
     bytes /= 1000;
     ++u;
   }
-  return fmt::format(u == 0 ? "{:.0f} {}" : "{:.1f} {}", bytes, units[u]);
+  return u == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, units[u]);
 }
 
 std::string human_seconds(double s) {
