@@ -17,6 +17,7 @@
 #include "cpu/depthwise.hpp"
 #include "cpu/gemm.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/winograd.hpp"
 
 namespace tenon::cpu {
 namespace {
@@ -127,6 +128,11 @@ struct Bench {
     } else {
       time(name, flops, [&] { conv(pool, s, args, workspace.get()); });
     }
+    if (planar || !winograd_applies(s)) return;
+    Buffer points = buffer(winograd_packed_floats(s)), room = buffer(winograd_workspace_floats(s, pool.threads()));
+    winograd_pack(s, w.get(), points.get());
+    args.weights = points.get();
+    time("winograd " + name, flops, [&] { winograd(pool, s, args, room.get()); });
   }
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.hpp"
 #include "cpu/depthwise.hpp"
+#include "cpu/winograd.hpp"
 #include "cpu_kernel_testing.hpp"
 
 namespace tenon::cpu {
@@ -73,7 +74,23 @@ void add_position(const void* ctx, float* data, int64_t row_begin, int64_t rows,
   }
 }
 
-enum class Source { kImage, kPlanar, kDepthwise };
+enum class Source { kImage, kPlanar, kDepthwise, kWinograd };
+
+Floats pack(const ConvShape& s, const Floats& w, Source source) {
+  if (source == Source::kDepthwise) {
+    Floats packed(depthwise_packed_floats(s));
+    depthwise_pack(s, w.data(), packed.data());
+    return packed;
+  }
+  if (source == Source::kWinograd) {
+    Floats packed(winograd_packed_floats(s));
+    winograd_pack(s, w.data(), packed.data());
+    return packed;
+  }
+  Floats packed(conv_packed_floats(s));
+  conv_pack(s, w.data(), packed.data());
+  return packed;
+}
 
 void check_conv(const ConvShape& s, int threads, int64_t slack, bool fused, Source source) {
   SCOPED_TRACE(testing::Message() << s.n << "x" << s.h << "x" << s.w << "x" << s.cin << " -> " << s.cout << ", " << s.kh
@@ -89,14 +106,18 @@ void check_conv(const ConvShape& s, int threads, int64_t slack, bool fused, Sour
   }
   fill_random(w, 7);
   fill_random(bias, 8);
-  const bool by_channel = source == Source::kDepthwise;
-  Floats packed(by_channel ? depthwise_packed_floats(s) : conv_packed_floats(s));
-  by_channel ? depthwise_pack(s, w.data(), packed.data()) : conv_pack(s, w.data(), packed.data());
+  Floats packed = pack(s, w, source);
   PostContext context{&s};
   ConvArgs args{src.data.data(), src.strides, packed.data(), dst.data.data(), dst.strides, {}};
   if (fused) args.epilogue = {bias.data(), Epilogue::kClip, -0.5f, 1.5f, {&add_position, &context}};
-  if (by_channel) {
+  double allowed = tolerance(s.cin * s.kh * s.kw);
+  if (source == Source::kDepthwise) {
     depthwise(pool, s, args);
+  } else if (source == Source::kWinograd) {
+    Floats workspace(winograd_workspace_floats(s, threads));
+    winograd(pool, s, args, workspace.data());
+    ASSERT_TRUE(workspace.intact());
+    allowed *= 4;
   } else if (source == Source::kImage) {
     Floats workspace(conv_workspace_floats(s, threads));
     conv(pool, s, args, workspace.data());
@@ -125,7 +146,7 @@ void check_conv(const ConvShape& s, int threads, int64_t slack, bool fused, Sour
             want = std::clamp(want + bias[c], -0.5, 1.5);
             want += static_cast<double>(((i * s.oh() + y) * s.ow() + x) % (s.ow() + 2)) + 0.5 * static_cast<double>(c);
           }
-          ASSERT_NEAR(dst.data[dst.index(i, y, x, c)], want, tolerance(s.cin * s.kh * s.kw) + 1e-6 * std::abs(want))
+          ASSERT_NEAR(dst.data[dst.index(i, y, x, c)], want, allowed + 1e-6 * std::abs(want))
               << i << " " << y << " " << x << " " << c;
         }
       }
@@ -176,6 +197,23 @@ TEST(CpuConv, ChannelMultiplierIsAGroupedConvolution) {
     check_conv(s, 2, 1, true, Source::kImage);
     EXPECT_FALSE(is_depthwise(s));
   });
+}
+
+ConvShape three_by_three(int64_t n, int64_t h, int64_t w, int64_t cin, int64_t cout, int64_t pad) {
+  return {n, h, w, cin, cout, 3, 3, 1, 1, 1, 1, pad, pad, pad, pad, 1};
+}
+
+TEST(CpuConv, WinogradMatchesNaive) {
+  for_each_isa([](const std::string&) {
+    for (const ConvShape& s :
+         {three_by_three(1, 8, 8, 16, 16, 1), three_by_three(2, 9, 7, 17, 33, 1), three_by_three(1, 3, 3, 32, 24, 0),
+          three_by_three(1, 5, 14, 24, 70, 2), three_by_three(1, 40, 37, 20, 18, 1),
+          three_by_three(1, 1, 1, 40, 100, 1), three_by_three(1, 12, 12, 130, 40, 0)}) {
+      ASSERT_TRUE(winograd_applies(s));
+      for (int threads : {1, 2, 3}) check_conv(s, threads, threads - 1, threads != 2, Source::kWinograd);
+    }
+  });
+  EXPECT_FALSE(winograd_applies(three_by_three(1, 8, 8, 15, 16, 1)));
 }
 
 }  // namespace

@@ -25,6 +25,8 @@ class Floats {
     for (float& v : memory_) v = kMark;
     for (size_t i = 0; i < count; ++i) data()[i] = std::numeric_limits<float>::quiet_NaN();
   }
+  Floats(Floats&&) = default;  // moving a vector keeps its memory, and so the alignment
+  Floats(const Floats&) = delete;
   float* data() { return memory_.data() + begin_ + kGuard; }
   const float* data() const { return memory_.data() + begin_ + kGuard; }
   float& operator[](size_t i) { return data()[i]; }
