@@ -97,7 +97,8 @@ void bench(const BenchVerb& o) {
   for (double t : times) sum += t;
   std::sort(times.begin(), times.end());
   auto ms = [](double s) { return s * 1e3; };
-  int64_t batch = inputs.empty() || !inputs[0].is_tensor() || inputs[0].tensor.rank() == 0 ? 1 : inputs[0].tensor.dims()[0];
+  int64_t batch =
+      inputs.empty() || !inputs[0].is_tensor() || inputs[0].tensor.rank() == 0 ? 1 : inputs[0].tensor.dims()[0];
   Json j;
   j["model"] = o.model.model;
   j["device"] = "cpu";
@@ -121,7 +122,8 @@ void bench(const BenchVerb& o) {
     double peak = cpu::measure_peak_gflops(*engine->pool());
     std::vector<double> seconds(program->steps.size(), 0);
     int runs = 0;
-    for (auto t = Clock::now(); runs < 3 || (seconds_since(t) < 1 && runs < 1000); ++runs) session.run(inputs, outputs, seconds);
+    for (auto t = Clock::now(); runs < 3 || (seconds_since(t) < 1 && runs < 1000); ++runs)
+      session.run(inputs, outputs, seconds);
     j["peak_gflops"] = peak;
     j["layers"] = layer_table(*program, seconds, runs, peak);
   }
@@ -129,13 +131,17 @@ void bench(const BenchVerb& o) {
     fmt::print("{}\n", j.dump(2));
     return;
   }
-  fmt::print("{} on cpu ({}, {} threads), batch {}\n", o.model.model, cpu::isa_name(), engine->pool()->threads(), batch);
-  fmt::print("latency: min {:.3f} ms, mean {:.3f} ms, median {:.3f} ms, p90 {:.3f} ms, p99 {:.3f} ms, max {:.3f} ms ({} runs)\n",
-             ms(times.front()), j["latency_ms"]["mean"].get<double>(), ms(percentile(times, 0.5)), ms(percentile(times, 0.9)),
-             ms(percentile(times, 0.99)), ms(times.back()), times.size());
+  fmt::print("{} on cpu ({}, {} threads), batch {}\n", o.model.model, cpu::isa_name(), engine->pool()->threads(),
+             batch);
+  fmt::print(
+      "latency: min {:.3f} ms, mean {:.3f} ms, median {:.3f} ms, p90 {:.3f} ms, p99 {:.3f} ms, max {:.3f} ms ({} "
+      "runs)\n",
+      ms(times.front()), j["latency_ms"]["mean"].get<double>(), ms(percentile(times, 0.5)), ms(percentile(times, 0.9)),
+      ms(percentile(times, 0.99)), ms(times.back()), times.size());
   fmt::print("throughput: {:.1f} items/s\n", j["throughput_per_s"].get<double>());
   fmt::print("build or load: {}; arena {}, packed weights {}, peak memory {}\n", human_seconds(build_seconds),
-             human_bytes(static_cast<double>(program->arena_bytes)), human_bytes(static_cast<double>(engine->weight_bytes())),
+             human_bytes(static_cast<double>(program->arena_bytes)),
+             human_bytes(static_cast<double>(engine->weight_bytes())),
              human_bytes(static_cast<double>(peak_memory_bytes())));
   if (o.layers) print_layers(j["layers"]);
 }
@@ -150,7 +156,8 @@ void add_bench(CLI::App& app) {
   sub->add_option("--duration", o->duration, "Measure for at least this many seconds")->check(CLI::Range(0.0, 1e6));
   sub->add_option("--warmUp,--warm-up", o->warm_up, "Runs before measuring")->check(CLI::Range(0, 1 << 20));
   sub->add_option("--iterations", o->iterations, "Measure at least this many runs")->check(CLI::Range(1, 1 << 20));
-  sub->add_flag("--layers,--dumpProfile", o->layers, "Time of every step, its tactic and the fraction of the machine's peak");
+  sub->add_flag("--layers,--dumpProfile", o->layers,
+                "Time of every step, its tactic and the fraction of the machine's peak");
   sub->add_flag("--json", o->json, "One JSON object on standard output");
   sub->callback([o] { bench(*o); });
 }

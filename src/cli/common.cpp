@@ -97,7 +97,8 @@ Dims parse_dims(const std::string& text) {
     size_t end = text.find_first_of("x,", at);
     if (end == std::string::npos) end = text.size();
     std::string piece = text.substr(at, end - at);
-    bool digits = !piece.empty() && piece.size() < 18 && std::all_of(piece.begin(), piece.end(), [](unsigned char c) { return std::isdigit(c); });
+    bool digits = !piece.empty() && piece.size() < 18 &&
+                  std::all_of(piece.begin(), piece.end(), [](unsigned char c) { return std::isdigit(c); });
     expect(digits, "shape '{}' is not understood; write it like 1x3x224x224", text);
     out.push_back(std::stoll(piece));
     at = end + 1;
@@ -131,15 +132,20 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   app.add_option("--minShapes", o.min_shapes, "Smallest shapes of the optimization profile");
   app.add_option("--optShapes", o.opt_shapes, "Shapes to optimise for");
   app.add_option("--maxShapes", o.max_shapes, "Largest shapes of the optimization profile");
-  app.add_option("--batch", o.batch, "Batch size: the first dimension of the inputs, where it is free")->check(CLI::Range(1, 1 << 20));
-  app.add_option("--threads", o.threads, "CPU threads (default: one for each physical core)")->check(CLI::Range(0, 4096));
+  app.add_option("--batch", o.batch, "Batch size: the first dimension of the inputs, where it is free")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--threads", o.threads, "CPU threads (default: one for each physical core)")
+      ->check(CLI::Range(0, 4096));
   app.add_option("--device", o.device, "cpu (cuda is not available in this build)");
-  app.add_option("--opt-level", o.level, "0: first tactic, 1: estimates, 2: measured, 3 to 5: measured longer")->check(CLI::Range(0, 5));
+  app.add_option("--opt-level", o.level, "0: first tactic, 1: estimates, 2: measured, 3 to 5: measured longer")
+      ->check(CLI::Range(0, 5));
   app.add_option("--budget", o.budget, "Seconds to spend on measuring tactics, at most")->check(CLI::Range(0.0, 1e6));
-  app.add_option("--timing-cache,--timingCacheFile", o.timing_cache, "File that remembers measured times between builds");
+  app.add_option("--timing-cache,--timingCacheFile", o.timing_cache,
+                 "File that remembers measured times between builds");
   app.add_option("--disable-pass", o.disabled, "Leave a pass out (repeatable)");
   app.add_option("--stop-after", o.stop_after, "Run no pass after this one");
-  app.add_flag("--no-rebuild", o.no_rebuild, "Refuse a plan of another machine or version instead of planning it again");
+  app.add_flag("--no-rebuild", o.no_rebuild,
+               "Refuse a plan of another machine or version instead of planning it again");
 }
 
 EngineOptions engine_options(const ModelOptions& o) {
@@ -185,7 +191,8 @@ std::map<std::string, Dims> wanted_shapes(const Graph& g, const ModelOptions& o,
   std::map<std::string, int64_t> symbols;
   for (ValueId v : g.inputs) {
     auto given = shapes.find(g.value(v).name);
-    if (given == shapes.end() || !g.value(v).type.shape || g.value(v).type.shape->size() != given->second.size()) continue;
+    if (given == shapes.end() || !g.value(v).type.shape || g.value(v).type.shape->size() != given->second.size())
+      continue;
     for (size_t i = 0; i < given->second.size(); ++i) {
       const Dim& d = (*g.value(v).type.shape)[i];
       if (d.is_symbol()) symbols[d.text()] = given->second[i];
@@ -198,11 +205,11 @@ std::map<std::string, Dims> wanted_shapes(const Graph& g, const ModelOptions& o,
     for (size_t i = 0; i < value.type.shape->size(); ++i) {
       const Dim& d = (*value.type.shape)[i];
       auto known = symbols.find(d.text());
-      int64_t n = d.is_const()                    ? d.value()
-                  : known != symbols.end()        ? known->second
-                  : i == 0 && o.batch > 0         ? o.batch
-                  : i == 0 && d.is_symbol()       ? std::max<int64_t>(otherwise, otherwise ? 1 : 0)
-                                                  : otherwise;
+      int64_t n = d.is_const()              ? d.value()
+                  : known != symbols.end()  ? known->second
+                  : i == 0 && o.batch > 0   ? o.batch
+                  : i == 0 && d.is_symbol() ? std::max<int64_t>(otherwise, otherwise ? 1 : 0)
+                                            : otherwise;
       if (n <= 0) {
         dims.clear();
         break;
@@ -225,7 +232,8 @@ std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std
   for (const auto& [name, dims] : low) {
     expect(high.contains(name), "--minShapes names '{}', --maxShapes does not", name);
     ProfileRange r{dims, best.contains(name) ? best[name] : high[name], high[name]};
-    expect(r.min.size() == r.opt.size() && r.opt.size() == r.max.size(), "the shapes of '{}' have different ranks", name);
+    expect(r.min.size() == r.opt.size() && r.opt.size() == r.max.size(), "the shapes of '{}' have different ranks",
+           name);
     for (size_t i = 0; i < r.min.size(); ++i) {
       expect(r.min[i] <= r.opt[i] && r.opt[i] <= r.max[i], "the profile of '{}' must have min <= opt <= max", name);
     }
@@ -239,7 +247,8 @@ std::vector<Datum> read_inputs(const Graph& g, const std::vector<std::string>& f
   NamedTensors arrays;
   for (const std::string& spec : files) {
     size_t eq = spec.find('=');
-    std::string name = eq == std::string::npos ? "" : spec.substr(0, eq), path = eq == std::string::npos ? spec : spec.substr(eq + 1);
+    std::string name = eq == std::string::npos ? "" : spec.substr(0, eq),
+                path = eq == std::string::npos ? spec : spec.substr(eq + 1);
     if (ends_with(path, ".npz")) {
       for (auto& item : read_npz(path)) arrays.push_back(std::move(item));
     } else if (ends_with(path, ".npy")) {
@@ -272,7 +281,8 @@ std::vector<Datum> sample_inputs(const Graph& g, const std::vector<Dims>& dims) 
   std::vector<Datum> out;
   for (size_t i = 0; i < g.inputs.size(); ++i) {
     const Value& v = g.value(g.inputs[i]);
-    if (!v.type.is_tensor()) fail(Code::kUnsupported, "input '{}' is {}: give data with --inputs", v.name, v.type.text());
+    if (!v.type.is_tensor())
+      fail(Code::kUnsupported, "input '{}' is {}: give data with --inputs", v.name, v.type.text());
     Tensor t = Tensor::allocate(v.type.dtype, dims[i]);
     // Floats in [0, 1), integers 0 and 1: valid as pixels, masks and token ids alike.
     uint64_t state = 88172645463325252ull + i;

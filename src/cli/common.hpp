@@ -13,7 +13,15 @@
 namespace tenon::cli {
 
 /// Exit codes: scripts rely on them.
-enum Exit { kDone = 0, kInternalError = 1, kUsage = 2, kBadInput = 3, kUnsupportedModel = 4, kNoResource = 5, kNotVerified = 6 };
+enum Exit {
+  kDone = 0,
+  kInternalError = 1,
+  kUsage = 2,
+  kBadInput = 3,
+  kUnsupportedModel = 4,
+  kNoResource = 5,
+  kNotVerified = 6
+};
 int exit_code(const Error& e) noexcept;
 
 /// Set by Ctrl-C; long work asks it. A second Ctrl-C ends the process at once.
@@ -26,9 +34,9 @@ Dims parse_dims(const std::string& text);
 std::map<std::string, Dims> parse_shapes(const std::vector<std::string>& texts);
 
 struct ModelOptions {
-  std::string model;                   ///< .onnx, .plan or graph text (.txt)
+  std::string model;  ///< .onnx, .plan or graph text (.txt)
   std::vector<std::string> shapes, min_shapes, opt_shapes, max_shapes;
-  int64_t batch = 0;                   ///< the first dimension of every input whose first dimension is symbolic
+  int64_t batch = 0;  ///< the first dimension of every input whose first dimension is symbolic
   int threads = 0;
   std::string device = "cpu";
   int level = 2;

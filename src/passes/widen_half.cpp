@@ -54,7 +54,8 @@ bool widen(Graph& g, bool outermost) {
     }
   }
   std::vector<DType> outputs;
-  for (ValueId v : g.outputs) outputs.push_back(g.value(v).type.is_tensor() ? g.value(v).type.dtype : DType::kUndefined);
+  for (ValueId v : g.outputs)
+    outputs.push_back(g.value(v).type.is_tensor() ? g.value(v).type.dtype : DType::kUndefined);
   for (NodeId id : g.order()) {
     Node& n = g.node(id);
     bool own_cast = n.op == "Cast" && n.rank == -1;

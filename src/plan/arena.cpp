@@ -12,7 +12,8 @@ ArenaLayout assign_arena(std::span<const BufferLife> buffers) {
   out.offsets.assign(buffers.size(), 0);
   std::vector<size_t> by_size(buffers.size());
   std::iota(by_size.begin(), by_size.end(), size_t{0});
-  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) { return buffers[a].bytes > buffers[b].bytes; });
+  std::stable_sort(by_size.begin(), by_size.end(),
+                   [&](size_t a, size_t b) { return buffers[a].bytes > buffers[b].bytes; });
   std::vector<size_t> placed;  // sorted by offset
   for (size_t b : by_size) {
     const BufferLife& life = buffers[b];

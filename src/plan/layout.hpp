@@ -1,4 +1,5 @@
-// Where each value's elements are: which values are views of others, in which format, at which strides. Internal to plan.
+// Where each value's elements are: which values are views of others, in which format, at which strides. Internal to
+// plan.
 #pragma once
 
 #include <vector>
@@ -13,7 +14,7 @@ struct Place {
   ValueId parent = kNone;  ///< kNone: a root
   int64_t offset = 0;      ///< elements from the parent's first element
   Format format = Format::kPlain;
-  Ints strides;            ///< elements
+  Ints strides;  ///< elements
 };
 
 class Layout {
@@ -35,7 +36,7 @@ class Layout {
  private:
   void place_roots();
   void place_reshape(const Node& node);
-  void place_pieces(const Node& node);   // Split, Slice
+  void place_pieces(const Node& node);  // Split, Slice
   void place_concat(const Node& node);
   void place_in_line();
   bool takes_strides(ValueId v) const;   // every reader can read a slice

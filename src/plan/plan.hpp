@@ -30,8 +30,8 @@ struct ProfileRange {
 struct Plan {
   GraphPtr graph;  ///< optimised, with symbolic dimensions; what other shapes are planned from
   std::vector<Specialization> specializations;
-  std::map<std::string, ProfileRange> profile;        ///< by input name; empty: any shape
-  std::map<std::string, std::string> info;            ///< "tenon", "isa", "layout", "threads", "precision", "source", ...
+  std::map<std::string, ProfileRange> profile;  ///< by input name; empty: any shape
+  std::map<std::string, std::string> info;      ///< "tenon", "isa", "layout", "threads", "precision", "source", ...
   std::map<std::string, Tensor, std::less<>> packed;  ///< prepared weights by key
 };
 

@@ -32,8 +32,7 @@ Operand operand_of(const Graph& g, ValueId v, Format format) {
 
 class Builder {
  public:
-  Builder(Program& program, const TacticTable& tactics, WeightStore& weights,
-          const BuildOptions& options)
+  Builder(Program& program, const TacticTable& tactics, WeightStore& weights, const BuildOptions& options)
       : p_(program), g_(*program.graph), tactics_(tactics), weights_(weights), options_(options) {}
 
   void build() {
@@ -341,7 +340,7 @@ class Builder {
 
   Program& p_;
   Graph& g_;
-    const TacticTable& tactics_;
+  const TacticTable& tactics_;
   WeightStore& weights_;
   const BuildOptions& options_;
   std::vector<NodeId> order_;
@@ -389,7 +388,9 @@ bool is_view_op(const Graph& g, const Node& n) {
 }
 
 double node_flops(const Graph& g, const Node& n) {
-  auto dims = [&](ValueId v) { return v != kNone && g.value(v).type.is_static() ? const_dims(*g.value(v).type.shape) : Dims(); };
+  auto dims = [&](ValueId v) {
+    return v != kNone && g.value(v).type.is_static() ? const_dims(*g.value(v).type.shape) : Dims();
+  };
   auto product = [](const Dims& d) {
     double out = 1;
     for (int64_t x : d) out *= static_cast<double>(x);
@@ -405,7 +406,9 @@ double node_flops(const Graph& g, const Node& n) {
   }
   if (n.op == "ConvTranspose") {
     Dims in = dims(n.inputs[0]);
-    return weights.size() < 3 ? 0 : 2 * product(in) * product(weights) / static_cast<double>(std::max<int64_t>(weights[0], 1));
+    return weights.size() < 3
+               ? 0
+               : 2 * product(in) * product(weights) / static_cast<double>(std::max<int64_t>(weights[0], 1));
   }
   if (n.op == "MatMul" || n.op == "Gemm" || n.op == "MatMulInteger" || n.op == "QLinearMatMul") {
     Dims in = dims(n.inputs[0]);
@@ -415,8 +418,8 @@ double node_flops(const Graph& g, const Node& n) {
   return 0;
 }
 
-std::unique_ptr<Program> build_program(GraphPtr graph, std::vector<Choice> choices,
-                                       const TacticTable& tactics, WeightStore& weights, const BuildOptions& options) {
+std::unique_ptr<Program> build_program(GraphPtr graph, std::vector<Choice> choices, const TacticTable& tactics,
+                                       WeightStore& weights, const BuildOptions& options) {
   auto program = std::make_unique<Program>();
   program->graph = std::move(graph);
   program->choices = std::move(choices);

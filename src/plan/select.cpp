@@ -11,8 +11,8 @@
 namespace tenon {
 namespace {
 
-// Estimates, in seconds: what a reorder or an unmeasured memory-bound kernel costs. They only rank alternatives; where it
-// matters, measurements replace them.
+// Estimates, in seconds: what a reorder or an unmeasured memory-bound kernel costs. They only rank alternatives; where
+// it matters, measurements replace them.
 constexpr double kBytesPerSecond = 8e9;
 constexpr double kStepOverhead = 1e-6;
 constexpr double kReferencePenalty = 40;
@@ -27,7 +27,8 @@ struct Option {
 
 double bytes_of(const Problem& p) {
   double total = 0;
-  for (const Operand& o : p.in) total += o.present() && o.constant == nullptr ? static_cast<double>(byte_size(o.dtype, o.size())) : 0;
+  for (const Operand& o : p.in)
+    total += o.present() && o.constant == nullptr ? static_cast<double>(byte_size(o.dtype, o.size())) : 0;
   for (const Operand& o : p.out) total += o.present() ? static_cast<double>(byte_size(o.dtype, o.size())) : 0;
   return total;
 }
@@ -42,9 +43,8 @@ class Selector {
     options_of_.resize(order_.size());
     position_.assign(static_cast<size_t>(g_.node_slots()), 0);
     for (size_t i = 0; i < order_.size(); ++i) position_[static_cast<size_t>(order_[i])] = i;
-    deadline_ = std::chrono::steady_clock::now() +
-                std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                    std::chrono::duration<double>(options_.budget_seconds));
+    deadline_ = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                                       std::chrono::duration<double>(options_.budget_seconds));
     for (size_t i = 0; i < order_.size(); ++i) {
       if (options_.cancelled && options_.cancelled()) fail(Code::kCancelled, "the build was cancelled");
       collect(i);
@@ -277,7 +277,8 @@ class Selector {
 
 }  // namespace
 
-Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool, const SelectOptions& options) {
+Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool,
+                         const SelectOptions& options) {
   return Selector(graph, tactics, pool, options).run();
 }
 

@@ -32,9 +32,9 @@ class TimingCache {
 
 struct SelectOptions {
   int threads = 1;
-  int level = 2;  ///< 0: first willing tactic; 1: estimates; 2: measure where several tactics are willing; 3 and more: also
-                  ///< measure both formats, with more repetitions
-  double budget_seconds = 20;  ///< for measuring, in all; estimates decide what is left
+  int level = 2;  ///< 0: first willing tactic; 1: estimates; 2: measure where several tactics are willing; 3 and more:
+                  ///< also measure both formats, with more repetitions
+  double budget_seconds = 20;                              ///< for measuring, in all; estimates decide what is left
   std::map<std::string, std::string, std::less<>> barred;  ///< node name -> tactic that it must not use
   TimingCache* cache = nullptr;
   std::function<void(int done, int total)> progress;
@@ -46,17 +46,18 @@ struct Candidate {
   std::string tactic;
   Format in = Format::kPlain, out = Format::kPlain;
   bool willing = false;
-  std::string why;      ///< the refusal
+  std::string why;  ///< the refusal
   double seconds = 0;
   bool measured = false;
 };
 
 struct Selection {
-  std::vector<Choice> choices;                       ///< by position in graph.order()
-  std::vector<std::vector<Candidate>> candidates;    ///< the same
+  std::vector<Choice> choices;                     ///< by position in graph.order()
+  std::vector<std::vector<Candidate>> candidates;  ///< the same
 };
 
-Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool, const SelectOptions& options);
+Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool,
+                         const SelectOptions& options);
 
 /// What a timing depends on: op, attributes, epilogue, operand types, shapes and formats, tactic, ISA, threads.
 std::string timing_key(const Graph& graph, const Node& node, const Problem& problem, std::string_view tactic);

@@ -72,7 +72,8 @@ GraphPtr graph_from(const Json& j, const std::vector<Tensor>& blobs) {
     auto dtype = parse_dtype(c.at(1).get<std::string>());
     expect(index < blobs.size() && dtype && *dtype != DType::kString, "a constant of the plan does not exist");
     const Tensor& blob = blobs[index];
-    local.push_back(Tensor::view(*dtype, c.at(2).get<Dims>(), {blob.raw(), static_cast<size_t>(blob.bytes())}, blob.owner()));
+    local.push_back(
+        Tensor::view(*dtype, c.at(2).get<Dims>(), {blob.raw(), static_cast<size_t>(blob.bytes())}, blob.owner()));
   }
   return parse_graph(j.at("text").get<std::string>(), &local);
 }
@@ -91,7 +92,8 @@ Json plan_json(const Plan& plan, BlobWriter& blobs) {
     for (const Choice& c : s.choices) {
       choices.push_back({c.tactic, c.in == Format::kChannelsLast, c.out == Format::kChannelsLast});
     }
-    specials.push_back({{"dims", s.input_dims}, {"graph", graph_json(*s.graph, blobs)}, {"choices", std::move(choices)}});
+    specials.push_back(
+        {{"dims", s.input_dims}, {"graph", graph_json(*s.graph, blobs)}, {"choices", std::move(choices)}});
   }
   j["specializations"] = std::move(specials);
   Json packed = Json::object();
@@ -140,9 +142,10 @@ Header read_header(std::span<const std::byte> bytes, const std::string& label) {
   Header h;
   std::memcpy(&h, bytes.data(), sizeof(h));
   expect(h.endian == kEndianMark, "plan '{}' was written on a machine of the other byte order", label);
-  expect(h.version == kPlanVersion, "plan '{}' has format {}, this Tenon reads {}; build it again from the model", label,
-         h.version, kPlanVersion);
-  expect(h.header_hash == hash_bytes(bytes.first(offsetof(Header, header_hash))), "plan '{}' is damaged (header)", label);
+  expect(h.version == kPlanVersion, "plan '{}' has format {}, this Tenon reads {}; build it again from the model",
+         label, h.version, kPlanVersion);
+  expect(h.header_hash == hash_bytes(bytes.first(offsetof(Header, header_hash))), "plan '{}' is damaged (header)",
+         label);
   expect(h.file_bytes == bytes.size(), "plan '{}' has {} bytes, its header says {}: it was cut off or extended", label,
          bytes.size(), h.file_bytes);
   expect(h.blob_count <= kMaxBlobs && h.text_bytes <= bytes.size() - sizeof(Header) &&
@@ -202,8 +205,9 @@ Plan load_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> own
   for (uint64_t i = 0; i < h.blob_count; ++i) {
     BlobEntry e;
     std::memcpy(&e, table_bytes.data() + i * sizeof(e), sizeof(e));
-    expect(e.offset % 64 == 0 && e.offset >= data_begin && e.offset <= bytes.size() && e.bytes <= bytes.size() - e.offset,
-           "plan '{}' is damaged (blob {})", label, i);
+    expect(
+        e.offset % 64 == 0 && e.offset >= data_begin && e.offset <= bytes.size() && e.bytes <= bytes.size() - e.offset,
+        "plan '{}' is damaged (blob {})", label, i);
     auto data = bytes.subspan(e.offset, e.bytes);
     expect(hash_bytes(data) == e.hash, "plan '{}' is damaged (data of blob {})", label, i);
     blobs.push_back(Tensor::view(DType::kUInt8, {static_cast<int64_t>(e.bytes)}, data, owner));

@@ -61,7 +61,8 @@ double TacticTimer::seconds(const Tactic& tactic, const Problem& problem, int re
     fill(data, o.dtype, o.size());
     in.push_back(data);
   }
-  for (const Operand& o : problem.out) out.push_back(o.present() ? buffer(next++, byte_size(o.dtype, o.size()) + 64) : nullptr);
+  for (const Operand& o : problem.out)
+    out.push_back(o.present() ? buffer(next++, byte_size(o.dtype, o.size()) + 64) : nullptr);
   std::byte* workspace = buffer(next++, kernel->workspace() + 64);
   RunArgs args{in.data(), out.data(), workspace, pool_};
   double best = 1e30, spent = 0;

@@ -24,7 +24,10 @@ std::string shapes_text(const Graph& g, const std::vector<Dims>& dims) {
 }  // namespace
 
 EngineCore::EngineCore(EngineOptions options)
-    : options_(std::move(options)), ops_(all_ops()), tactics_(cpu_tactics()), weights_(std::make_shared<PlanWeights>()) {
+    : options_(std::move(options)),
+      ops_(all_ops()),
+      tactics_(cpu_tactics()),
+      weights_(std::make_shared<PlanWeights>()) {
   pool_ = std::make_shared<ThreadPool>(options_.threads);
   options_.threads = pool_->threads();
   if (!options_.timing_cache.empty()) timings_.load(options_.timing_cache);
@@ -176,7 +179,8 @@ std::shared_ptr<const Program> EngineCore::program(const std::vector<Dims>& dims
     programs_.splice(programs_.begin(), programs_, at);
     return programs_.front().program;
   }
-  expect(dims.size() == graph_->inputs.size(), "the model has {} inputs, {} were given", graph_->inputs.size(), dims.size());
+  expect(dims.size() == graph_->inputs.size(), "the model has {} inputs, {} were given", graph_->inputs.size(),
+         dims.size());
   check_profile(dims);
   programs_.push_front({dims, make(dims), false});
   size_t loose = 0;
@@ -219,7 +223,8 @@ Plan EngineCore::plan() const {
 
 std::optional<std::vector<Dims>> input_dims(const Graph& graph, const std::map<std::string, Dims>& shapes) {
   for (const auto& [input, dims] : shapes) {
-    bool known = std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId v) { return graph.value(v).name == input; });
+    bool known =
+        std::any_of(graph.inputs.begin(), graph.inputs.end(), [&](ValueId v) { return graph.value(v).name == input; });
     if (!known) {
       std::string all;
       for (ValueId v : graph.inputs) all += (all.empty() ? "" : ", ") + graph.value(v).name;

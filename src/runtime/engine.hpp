@@ -20,10 +20,10 @@ enum class Precision : uint8_t {
 };
 
 struct EngineOptions {
-  int threads = 0;       ///< 0: one for each physical core
-  int level = 2;         ///< as SelectOptions::level
+  int threads = 0;  ///< 0: one for each physical core
+  int level = 2;    ///< as SelectOptions::level
   double budget_seconds = 20;
-  bool rebuild = true;   ///< a plan of another machine or version is planned again from its graph; false: refused
+  bool rebuild = true;       ///< a plan of another machine or version is planned again from its graph; false: refused
   size_t max_programs = 16;  ///< cached programs for shapes beyond the plan's own
   std::string timing_cache;  ///< file; empty: none
   OptimizeOptions optimize;

@@ -111,7 +111,7 @@ Datum ProgramSession::datum_at(const Location& l, const Type& type, std::span<co
     case Kind::kConstant: return Datum(program_->constants[static_cast<size_t>(l.index)]);
     default: break;
   }
-  const std::byte* data = l.kind == Kind::kArena    ? arena_.raw()
+  const std::byte* data = l.kind == Kind::kArena   ? arena_.raw()
                           : l.kind == Kind::kInput ? inputs[static_cast<size_t>(l.index)].tensor.raw()
                                                    : outputs[static_cast<size_t>(l.index)].tensor.raw();
   Dims dims = const_dims(*type.shape);

@@ -20,9 +20,9 @@ class ProgramSession {
 
   const Program& program() const noexcept { return *program_; }
 
-  /// Runs once. `inputs` match program().inputs in type and shape, row-major. Where outputs[i] is a defined tensor of the
-  /// right type and shape it is written; otherwise it is set to a new one. `step_seconds`, when given, has one entry a
-  /// step and is added to.
+  /// Runs once. `inputs` match program().inputs in type and shape, row-major. Where outputs[i] is a defined tensor of
+  /// the right type and shape it is written; otherwise it is set to a new one. `step_seconds`, when given, has one
+  /// entry a step and is added to.
   void run(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> step_seconds = {});
 
   /// Bytes of the arena.

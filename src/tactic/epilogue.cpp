@@ -1,0 +1,251 @@
+#include "tactic/epilogue.hpp"
+
+#include <map>
+
+#include "base/error.hpp"
+#include "graph/op.hpp"
+#include "ops/elementwise_call.hpp"
+
+namespace tenon {
+namespace {
+
+using cpu::Opcode;
+using cpu::Tape;
+
+class TapeCompiler {
+ public:
+  TapeCompiler(const Graph& body, std::string& why) : g_(body), why_(why) {}
+
+  std::optional<Tape> compile(std::span<const DType> types) {
+    if (types.size() > static_cast<size_t>(Tape::kMaxInputs) ||
+        g_.outputs.size() > static_cast<size_t>(Tape::kMaxOutputs)) {
+      why_ = "too many operands for a tape";
+      return std::nullopt;
+    }
+    for (size_t i = 0; i < types.size(); ++i) {
+      if (cpu::tape_dtype_size(types[i]) == 0) return no("elements of type " + std::string(name(types[i])));
+      values_[g_.inputs[i]] = tape_.add_input(types[i]);
+    }
+    int instructions = 0;
+    for (NodeId id : g_.order()) {
+      if (++instructions > Tape::kMaxInstructions) return no("more than 32 instructions");
+      if (!node(g_.node(id))) return std::nullopt;
+    }
+    for (ValueId v : g_.outputs) {
+      auto value = of(v);
+      DType dtype = g_.value(v).type.dtype;
+      if (!value || cpu::tape_dtype_size(dtype) == 0) return no("an output that a tape cannot store");
+      tape_.add_output(*value, dtype);
+    }
+    tape_.finish();
+    return std::move(tape_);
+  }
+
+ private:
+  std::nullopt_t no(std::string why) {
+    why_ = std::move(why);
+    return std::nullopt;
+  }
+
+  std::optional<Tape::Value> of(ValueId v) {
+    auto at = values_.find(v);
+    if (at != values_.end()) return at->second;
+    const Value& value = g_.value(v);
+    if (!value.is_constant() || value.constant.size() != 1 || value.constant.dtype() == DType::kString) {
+      why_ = "a constant in the epilogue is not a scalar";
+      return std::nullopt;
+    }
+    return values_[v] = tape_.add_const(static_cast<float>(value.constant.at(0)));
+  }
+
+  // Arithmetic in integers of more than 24 bits is not what a float tape does.
+  bool types_fit(const Node& n) {
+    for (ValueId v : n.outputs) {
+      DType t = g_.value(v).type.dtype;
+      if (!tape_type(t) && n.op != "Cast" && n.op != "QuantizeLinear") {
+        why_ = fmt::format("{} computes in {}", n.op, name(t));
+        return false;
+      }
+    }
+    return true;
+  }
+
+  bool node(const Node& n) {
+    if (!types_fit(n)) return false;
+    std::vector<Tape::Value> args;
+    for (ValueId v : n.inputs) {
+      if (v == kNone) continue;
+      auto value = of(v);
+      if (!value) return false;
+      args.push_back(*value);
+    }
+    auto result = emit(n, args);
+    if (!result) {
+      if (why_.empty()) why_ = n.op + " has no tape form";
+      return false;
+    }
+    values_[n.outputs[0]] = *result;
+    return true;
+  }
+
+  std::optional<Tape::Value> emit(const Node& n, const std::vector<Tape::Value>& args) {
+    if (n.op == "Identity") return args.at(0);
+    if (n.op == "Cast") return tape_.cast(args.at(0), g_.value(n.outputs[0]).type.dtype);
+    if (n.op == "QuantizeLinear") {
+      Tape::Value zero = args.size() > 2 ? args[2] : tape_.add_const(0);
+      return tape_.quantize(args.at(0), args.at(1), zero, g_.value(n.outputs[0]).type.dtype);
+    }
+    if (n.op == "DequantizeLinear") {
+      Tape::Value zero = args.size() > 2 ? args[2] : tape_.add_const(0);
+      return tape_.dequantize(args.at(0), args.at(1), zero);
+    }
+    if (auto call = elementwise_call(g_, n)) {
+      auto arity = static_cast<size_t>(info(call->op).arity);
+      auto p = static_cast<float>(call->p), q = static_cast<float>(call->q);
+      if (args.size() < arity) return std::nullopt;
+      if (arity == 1) return tape_.emit(call->op, {args[0]}, p, q);
+      if (arity == 2) return tape_.emit(call->op, {args[0], args[1]}, p, q);
+      return tape_.emit(call->op, {args[0], args[1], args[2]}, p, q);
+    }
+    // Max, Min, Sum of several.
+    EwOp op = n.op == "Max" ? EwOp::kMax : n.op == "Min" ? EwOp::kMin : EwOp::kAdd;
+    if ((n.op == "Max" || n.op == "Min" || n.op == "Sum") && !args.empty()) {
+      Tape::Value value = args[0];
+      for (size_t i = 1; i < args.size(); ++i) value = tape_.emit(op, {value, args[i]});
+      return value;
+    }
+    return std::nullopt;
+  }
+
+  const Graph& g_;
+  std::string& why_;
+  Tape tape_;
+  std::map<ValueId, Tape::Value> values_;
+};
+
+// Relu and Clip with constant bounds alone are done in the kernel's registers.
+bool in_registers(const Graph& e, cpu::Epilogue::Act& act, float& lo, float& hi) {
+  if (e.inputs.size() != 1 || e.node_count() != 1) return false;
+  const Node* n = e.producer(e.outputs[0]);
+  if (n == nullptr || n->in(0) != e.inputs[0]) return false;
+  auto call = elementwise_call(e, *n);
+  if (!call) return false;
+  if (call->op == EwOp::kRelu) {
+    act = cpu::Epilogue::kRelu;
+    return true;
+  }
+  if (call->op != EwOp::kClip) return false;
+  act = cpu::Epilogue::kClip;
+  lo = static_cast<float>(call->p);
+  hi = static_cast<float>(call->q);
+  return lo <= hi;
+}
+
+}  // namespace
+
+bool tape_type(DType t) {
+  return t == DType::kFloat32 || t == DType::kFloat16 || t == DType::kBFloat16 || t == DType::kBool;
+}
+
+std::optional<Tape> compile_tape(const Graph& body, std::span<const DType> types, std::string& why) {
+  return TapeCompiler(body, why).compile(types);
+}
+
+std::optional<RowEpilogue> RowEpilogue::make(const Problem& p, std::vector<int> row_axes, int column_axis,
+                                             std::string& why) {
+  RowEpilogue e;
+  const Graph* graph = p.epilogue();
+  if (p.out[0].dtype != DType::kFloat32) {
+    why = "the result is not float32";
+    return std::nullopt;
+  }
+  if (graph == nullptr || in_registers(*graph, e.act_, e.lo_, e.hi_)) return e;
+  e.first_extra_ = p.extra_begin();
+  std::vector<DType> types{DType::kFloat32};
+  const Dims& out = p.out[0].dims;
+  for (int axis : row_axes) e.row_dims_.push_back(out[static_cast<size_t>(axis)]);
+  for (size_t i = e.first_extra_; i < p.in.size(); ++i) {
+    const Operand& o = p.in[i];
+    types.push_back(o.dtype);
+    if (o.rank() > static_cast<int>(out.size())) {
+      why = "an extra input has more dimensions than the result";
+      return std::nullopt;
+    }
+    // The operand's strides aligned to the output's axes; broadcast axes do not move.
+    Ints strides(out.size(), 0);
+    size_t shift = out.size() - o.dims.size();
+    for (size_t a = 0; a < o.dims.size(); ++a) strides[shift + a] = o.dims[a] == 1 ? 0 : o.strides[a];
+    Extra extra;
+    extra.element = bits(o.dtype) / 8;
+    extra.column = out[static_cast<size_t>(column_axis)] == 1 ? 0 : strides[static_cast<size_t>(column_axis)];
+    if (extra.column > 1) {
+      why = "an extra input is not contiguous along the columns";
+      return std::nullopt;
+    }
+    for (int axis : row_axes) extra.rows.push_back(strides[static_cast<size_t>(axis)]);
+    extra.uniform = extra.rows.empty() ? 0 : extra.rows.back();
+    int64_t expected = extra.uniform;
+    for (size_t a = row_axes.size(); a-- > 0;) {
+      if (e.row_dims_[a] != 1 && extra.rows[a] != expected) extra.uniform = -1;
+      expected *= e.row_dims_[a];
+    }
+    // A last row axis of one element says nothing about the step.
+    if (!row_axes.empty() && e.row_dims_.back() == 1) extra.uniform = -1;
+    e.extras_.push_back(std::move(extra));
+  }
+  auto tape = compile_tape(*graph, types, why);
+  if (!tape) return std::nullopt;
+  e.tape_ = std::move(*tape);
+  return e;
+}
+
+cpu::Epilogue RowEpilogue::bind(const void* const* in, const float* bias, Bound& bound) const {
+  cpu::Epilogue out;
+  out.bias = bias;
+  out.act = act_;
+  out.lo = lo_;
+  out.hi = hi_;
+  if (!tape_) return out;
+  bound.epilogue = this;
+  for (size_t i = 0; i < extras_.size(); ++i) bound.extras[i] = in[first_extra_ + i];
+  out.post = {&RowEpilogue::apply, &bound};
+  return out;
+}
+
+int64_t RowEpilogue::offset(const Extra& e, int64_t row) const {
+  if (e.uniform >= 0) return row * e.uniform;
+  int64_t at = 0;
+  for (size_t a = row_dims_.size(); a-- > 0;) {
+    at += row % row_dims_[a] * e.rows[a];
+    row /= row_dims_[a];
+  }
+  return at;
+}
+
+void RowEpilogue::apply(const void* ctx, float* data, int64_t row_begin, int64_t rows, int64_t ld, int64_t col_begin,
+                        int64_t cols) {
+  const Bound& b = *static_cast<const Bound*>(ctx);
+  const RowEpilogue& e = *b.epilogue;
+  const void* inputs[Tape::kMaxInputs];
+  int64_t strides[Tape::kMaxInputs];
+  strides[0] = 1;
+  bool merge = ld == cols;
+  for (size_t i = 0; i < e.extras_.size(); ++i) {
+    const Extra& x = e.extras_[i];
+    strides[i + 1] = x.column;
+    merge = merge && ((x.uniform == 0 && x.column == 0) || (x.uniform == cols && x.column == 1));
+  }
+  int64_t calls = merge ? 1 : rows, n = merge ? rows * cols : cols;
+  for (int64_t r = 0; r < calls; ++r) {
+    inputs[0] = data + r * ld;
+    for (size_t i = 0; i < e.extras_.size(); ++i) {
+      const Extra& x = e.extras_[i];
+      int64_t element = e.offset(x, row_begin + r) + col_begin * x.column;
+      inputs[i + 1] = static_cast<const std::byte*>(b.extras[i]) + element * x.element;
+    }
+    void* out = data + r * ld;
+    cpu::run_row(*e.tape_, inputs, strides, &out, n);
+  }
+}
+
+}  // namespace tenon

@@ -1,0 +1,167 @@
+#include "tactic/pointwise_tactic.hpp"
+
+#include "base/error.hpp"
+#include "cpu/pointwise.hpp"
+#include "cpu/pointwise_plain.hpp"
+#include "graph/op.hpp"
+#include "ops/elementwise_call.hpp"
+#include "ops/op_table.hpp"
+#include "tactic/epilogue.hpp"
+
+namespace tenon {
+namespace {
+
+// A single node as a body of one; constants of one element move inside, so that the tape can use them as such.
+GraphPtr body_of(const Problem& p, std::vector<size_t>& operands) {
+  if (p.node->op == "tenon.Pointwise") {
+    for (size_t i = 0; i < p.in.size(); ++i) operands.push_back(i);
+    return p.attrs().graph("body");
+  }
+  auto g = std::make_shared<Graph>();
+  std::vector<ValueId> inputs;
+  for (size_t i = 0; i < p.in.size(); ++i) {
+    const Operand& o = p.in[i];
+    if (!o.present()) {
+      inputs.push_back(kNone);
+    } else if (o.constant != nullptr && o.size() == 1 && o.dtype != DType::kString) {
+      inputs.push_back(g->add_constant(*o.constant));
+    } else {
+      inputs.push_back(g->add_input(fmt::format("x{}", i), Type::tensor(o.dtype, to_shape(o.dims))));
+      operands.push_back(i);
+    }
+  }
+  NodeId n = g->add_node(p.node->op, std::move(inputs), {""}, p.node->attrs);
+  g->outputs.push_back(g->node(n).outputs[0]);
+  g->value(g->outputs[0]).type = Type::tensor(p.out[0].dtype, to_shape(p.out[0].dims));
+  return g;
+}
+
+Ints aligned_strides(const Operand& o, const Dims& target) {
+  Ints out(target.size(), 0);
+  size_t shift = target.size() - o.dims.size();
+  for (size_t i = 0; i < o.dims.size(); ++i) out[shift + i] = o.dims[i] == 1 ? 0 : o.strides[i];
+  return out;
+}
+
+struct Prepared {
+  cpu::PointwisePlan plan;
+  std::vector<size_t> operands;
+};
+
+std::optional<Prepared> make(const Problem& p, std::string& why) {
+  Prepared out;
+  GraphPtr body = body_of(p, out.operands);
+  if (body == nullptr) {
+    why = "no body";
+    return std::nullopt;
+  }
+  const Dims& dims = p.out[0].dims;
+  std::vector<DType> types;
+  std::vector<Ints> strides;
+  for (size_t i : out.operands) {
+    if (p.in[i].rank() > static_cast<int>(dims.size())) {
+      why = "an operand has more dimensions than the result";
+      return std::nullopt;
+    }
+    types.push_back(p.in[i].dtype);
+    strides.push_back(aligned_strides(p.in[i], dims));
+  }
+  for (const Operand& o : p.out) {
+    if (o.dims != dims) {
+      why = "the results differ in shape";
+      return std::nullopt;
+    }
+    strides.push_back(o.strides);
+  }
+  auto tape = compile_tape(*body, types, why);
+  if (!tape) return std::nullopt;
+  out.plan = cpu::make_plan(std::move(*tape), dims, strides);
+  return out;
+}
+
+// The first operand whose buffer the result may take: same shape and element size, not broadcast.
+int in_place_operand(const Problem& p) {
+  for (size_t i = 0; i < p.in.size(); ++i) {
+    const Operand& o = p.in[i];
+    bool fits = o.present() && o.constant == nullptr && o.dims == p.out[0].dims &&
+                bits(o.dtype) == bits(p.out[0].dtype) && o.format == p.out[0].format;
+    if (fits && p.out.size() == 1) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+}  // namespace
+
+Verdict judge_tape(const Problem& p) {
+  if (p.out[0].rank() > 8) return Verdict::no("more than 8 dimensions");
+  if (p.out[0].size() == 0) return Verdict::no("an empty result");
+  for (const Operand& o : p.out) {
+    if (p.node->op != "tenon.Pointwise" && !tape_type(o.dtype)) return Verdict::no("the result is {}", name(o.dtype));
+  }
+  if (p.node->op != "tenon.Pointwise") {
+    for (const Operand& o : p.in) {
+      if (o.present() && !tape_type(o.dtype)) return Verdict::no("computes in {}", name(o.dtype));
+    }
+  }
+  // Mixed formats work, at the price of a transposing walk; the selection weighs that against a reorder.
+  std::string why;
+  auto made = make(p, why);
+  if (!made) return Verdict::no("{}", why);
+  double bytes = 0;
+  bool mixed = false;
+  for (const Operand& o : p.in) {
+    if (!o.present() || o.constant != nullptr) continue;
+    bytes += static_cast<double>(byte_size(o.dtype, o.size()));
+    mixed = mixed || (o.format != p.out[0].format && !formats_agree(o.dims));
+  }
+  for (const Operand& o : p.out) bytes += static_cast<double>(byte_size(o.dtype, o.size()));
+  double seconds = bytes / 12e9 + static_cast<double>(made->plan.elements) * made->plan.tape.cost() * 1e-9 / p.threads;
+  if (mixed) seconds += 4 * bytes / 8e9;
+  return Verdict::yes().with_strides().with_in_place(in_place_operand(p)).with_cost(seconds);
+}
+
+std::unique_ptr<Kernel> prepare_tape(const Problem& p, WeightStore&) {
+  std::string why;
+  auto made = make(p, why);
+  TENON_CHECK(made.has_value());
+  size_t count = made->operands.size();
+  TENON_CHECK(count <= static_cast<size_t>(cpu::Tape::kMaxInputs));
+  return make_kernel(
+      [plan = std::move(made->plan), operands = std::move(made->operands)](const RunArgs& a) {
+        const void* inputs[cpu::Tape::kMaxInputs];
+        for (size_t i = 0; i < operands.size(); ++i) inputs[i] = a.in[operands[i]];
+        cpu::run(plan, inputs, a.out, a.pool);
+      },
+      0);
+}
+
+Verdict judge_plain(const Problem& p) {
+  auto call = elementwise_call(*p.node);
+  if (!call) return Verdict::no("more than one expression");
+  auto arity = static_cast<size_t>(info(call->op).arity);
+  if (p.in.size() < arity) return Verdict::no("an operand is left out");
+  DType dtype = p.in[arity - 1].dtype;  // Where: the condition comes first
+  for (size_t i = 0; i < arity; ++i) {
+    bool condition = arity == 3 && i == 0 && p.node->op == "Where";
+    if (p.in[i].dtype != (condition ? DType::kBool : dtype)) return Verdict::no("mixed types");
+  }
+  if (!cpu::has_plain(call->op, dtype)) return Verdict::no("not in {}", name(dtype));
+  if (p.out[0].rank() > 16) return Verdict::no("more than 16 dimensions");
+  return Verdict::yes().with_strides().with_in_place(in_place_operand(p));
+}
+
+std::unique_ptr<Kernel> prepare_plain(const Problem& p, WeightStore&) {
+  EwCall call = *elementwise_call(*p.node);
+  auto arity = static_cast<size_t>(info(call.op).arity);
+  Dims dims = p.out[0].dims;
+  DType dtype = p.in[arity - 1].dtype;
+  std::vector<Ints> strides;
+  for (size_t i = 0; i < arity; ++i) strides.push_back(aligned_strides(p.in[i], dims));
+  return make_kernel([=, out = p.out[0].strides](const RunArgs& a) {
+    cpu::PlainOperand operands[3];
+    for (size_t i = 0; i < arity; ++i) operands[i] = {a.in[i], strides[i]};
+    cpu::run_plain(call.op, dtype, dims, {operands, arity}, a.out[0], out, call.p, call.q);
+  });
+}
+
+}  // namespace tenon

@@ -1,0 +1,16 @@
+// Tactics for elementwise nodes and pointwise regions: the float tape, and plain loops in the elements' own type.
+#pragma once
+
+#include "tactic/tactic.hpp"
+
+namespace tenon {
+
+/// "tape": one node or a region as a tape over the output's index space, any strides.
+Verdict judge_tape(const Problem& problem);
+std::unique_ptr<Kernel> prepare_tape(const Problem& problem, WeightStore& store);
+
+/// "plain": one node in integer, bool or double arithmetic.
+Verdict judge_plain(const Problem& problem);
+std::unique_ptr<Kernel> prepare_plain(const Problem& problem, WeightStore& store);
+
+}  // namespace tenon
