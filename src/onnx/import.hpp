@@ -38,7 +38,8 @@
 namespace tenon::onnx {
 
 struct ImportLimits {
-  int64_t nodes = int64_t{1} << 20;             ///< of all graphs, after functions are inlined
+  int64_t nodes = int64_t{1} << 20;             ///< of all graphs, sub-graphs and inlined functions
+  int64_t inlined_nodes = int64_t{1} << 18;     ///< of those, the ones that come from functions
   int64_t names = int64_t{1} << 24;             ///< inputs, outputs and attributes of all those nodes
   int64_t attribute_bytes = int64_t{64} << 20;  ///< decoded attributes, on top of eight times the model's bytes
   int function_depth = 64;                      ///< functions calling functions

@@ -190,7 +190,9 @@ void Importer::attach_bodies(NodeEdit& edit, std::vector<Body>& bodies) {
 }
 
 void Importer::import_nodes(Scope& scope, const std::vector<Bytes>& nodes, const Where& where) {
-  spend(nodes_, static_cast<int64_t>(nodes.size()), options_.limits.nodes, "nodes");
+  auto count = static_cast<int64_t>(nodes.size());
+  spend(nodes_, count, options_.limits.nodes, "nodes");
+  if (!call_stack_.empty()) spend(inlined_nodes_, count, options_.limits.inlined_nodes, "nodes in functions as called");
   for (size_t i : order_nodes(scope, nodes, where)) {
     Where at = where.child("node", static_cast<int64_t>(i));
     NodeProto node = read_node(nodes[i], at);

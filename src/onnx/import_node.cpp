@@ -12,6 +12,17 @@ std::string full_name(std::string_view domain, std::string_view op) {
   return domain.empty() ? std::string(op) : fmt::format("{}.{}", domain, op);
 }
 
+// The opset of ONNX's own domain that an operator came with.
+int64_t first_opset(std::string_view op) {
+  static const std::map<std::string_view, int64_t> table = {
+#define TENON_ONNX_OP(name, opset) {#name, opset},
+#include "onnx/op_versions.def"
+#undef TENON_ONNX_OP
+  };
+  auto at = table.find(op);
+  return at == table.end() ? 1 : at->second;
+}
+
 // How messages call a node.
 std::string label(const NodeProto& node, int64_t version) {
   return fmt::format("node '{}' ({}, domain {}, opset {})",
@@ -154,6 +165,11 @@ void Importer::import_node(Scope& scope, const NodeProto& node, const Where& whe
       fail(Code::kUnsupported,
            "the model uses opset {} of ONNX; up to {} are known here. Export it with opset {} or older", version,
            kNewestOpset, kNewestOpset);
+    if (int64_t first = first_opset(node.op); node.domain.empty() && version < first)
+      fail(Code::kUnsupported,
+           "operator {} came with opset {}, but the model says that it is written in opset {}; export it with opset {} "
+           "or newer",
+           node.op, first, version, first);
     if (!import_constant(scope, node, where)) import_op(scope, node, where);
   } catch (Error& e) {
     if (e.notes().size() < 8) e.note("in " + label(node, version));

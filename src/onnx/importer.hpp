@@ -123,7 +123,7 @@ class Importer {
   std::unordered_map<const std::byte*, std::vector<std::string_view>> free_names_;
   std::set<std::string, std::less<>> input_symbols_;  ///< lone symbols among the model's input dimensions
   std::map<std::string, Unknown> unknown_;
-  int64_t nodes_ = 0, names_ = 0, attribute_bytes_ = 0, calls_ = 0;
+  int64_t nodes_ = 0, inlined_nodes_ = 0, names_ = 0, attribute_bytes_ = 0, calls_ = 0;
 };
 
 }  // namespace tenon::onnx

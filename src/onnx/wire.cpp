@@ -124,8 +124,10 @@ std::string_view Message::name(std::string_view name) const {
   std::string_view out = text(name);
   if (out.size() > kMaxName)
     where_.reject(fmt::format("field '{}' has {} bytes; names have at most {}", name, out.size(), kMaxName));
-  if (!valid_utf8(out) || out.find('\0') != std::string_view::npos)
-    where_.reject(fmt::format("field '{}' is not valid UTF-8 text", name));
+  if (!valid_utf8(out)) where_.reject(fmt::format("field '{}' is not valid UTF-8 text", name));
+  // Names end up on terminals, in dumps and in file names.
+  bool control = std::any_of(out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  if (control) where_.reject(fmt::format("field '{}' has control characters in it", name));
   return out;
 }
 

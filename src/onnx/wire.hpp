@@ -47,7 +47,7 @@ class Message {
   float number(std::string_view name) const;
   Bytes bytes(std::string_view name) const;
   std::string_view text(std::string_view name) const;  ///< as bytes, any content
-  std::string_view name(std::string_view name) const;  ///< valid UTF-8, no NUL, at most kMaxName bytes
+  std::string_view name(std::string_view name) const;  ///< UTF-8 without control characters, at most kMaxName bytes
 
   uint64_t raw(Wire wire, std::string_view name) const;  ///< the bits of a varint or fixed field
 
