@@ -152,7 +152,7 @@ void add_bench(CLI::App& app) {
   auto o = std::make_shared<BenchVerb>();
   CLI::App* sub = app.add_subcommand("bench", "Measure latency and throughput of a model or plan");
   add_model_options(*sub, o->model);
-  sub->add_option("--inputs,-i", o->inputs, "Inputs as for run (default: generated)");
+  sub->add_option("--inputs,-i", o->inputs, "Inputs as for run (default: generated)")->expected(1)->take_all();
   sub->add_option("--duration", o->duration, "Measure for at least this many seconds")->check(CLI::Range(0.0, 1e6));
   sub->add_option("--warmUp,--warm-up", o->warm_up, "Runs before measuring")->check(CLI::Range(0, 1 << 20));
   sub->add_option("--iterations", o->iterations, "Measure at least this many runs")->check(CLI::Range(1, 1 << 20));

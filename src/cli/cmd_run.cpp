@@ -105,7 +105,9 @@ void add_run(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("run", "Run a model or plan once on given inputs");
   add_model_options(*sub, o->model);
   sub->add_option("--inputs,-i", o->inputs,
-                  "Inputs: .npz (arrays named like the inputs), or NAME=file.npy, NAME=file.pb");
+                  "Inputs: .npz (arrays named like the inputs), or NAME=file.npy, NAME=file.pb")
+      ->expected(1)
+      ->take_all();
   sub->add_option("--outputs,-o", o->outputs, "Write the outputs to this .npz instead of printing them");
   sub->add_option("--top", o->top, "How many of the largest values to print of each output");
   sub->callback([o] { run(*o); });

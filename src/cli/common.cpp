@@ -128,10 +128,12 @@ std::map<std::string, Dims> parse_shapes(const std::vector<std::string>& texts) 
 
 void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   if (positional) app.add_option("model", o.model, "ONNX model, plan or graph text")->required();
-  app.add_option("--shape,--shapes", o.shapes, "Input shape, NAME:1x3x224x224 (repeat for more inputs)");
-  app.add_option("--minShapes", o.min_shapes, "Smallest shapes of the optimization profile");
-  app.add_option("--optShapes", o.opt_shapes, "Shapes to optimise for");
-  app.add_option("--maxShapes", o.max_shapes, "Largest shapes of the optimization profile");
+  app.add_option("--shape,--shapes", o.shapes, "Input shape, NAME:1x3x224x224 (repeat for more inputs)")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--minShapes", o.min_shapes, "Smallest shapes of the optimization profile")->expected(1)->take_all();
+  app.add_option("--optShapes", o.opt_shapes, "Shapes to optimise for")->expected(1)->take_all();
+  app.add_option("--maxShapes", o.max_shapes, "Largest shapes of the optimization profile")->expected(1)->take_all();
   app.add_option("--batch", o.batch, "Batch size: the first dimension of the inputs, where it is free")
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--threads", o.threads, "CPU threads (default: one for each physical core)")
@@ -142,7 +144,7 @@ void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
   app.add_option("--budget", o.budget, "Seconds to spend on measuring tactics, at most")->check(CLI::Range(0.0, 1e6));
   app.add_option("--timing-cache,--timingCacheFile", o.timing_cache,
                  "File that remembers measured times between builds");
-  app.add_option("--disable-pass", o.disabled, "Leave a pass out (repeatable)");
+  app.add_option("--disable-pass", o.disabled, "Leave a pass out (repeatable)")->expected(1)->take_all();
   app.add_option("--stop-after", o.stop_after, "Run no pass after this one");
   app.add_flag("--no-rebuild", o.no_rebuild,
                "Refuse a plan of another machine or version instead of planning it again");

@@ -72,5 +72,6 @@ std::string human_seconds(double seconds);
 void add_build(CLI::App& app);
 void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_inspect(CLI::App& app);
 
 }  // namespace tenon::cli

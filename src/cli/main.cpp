@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 internal, 2 usage, 3 bad input, 4 unsupported, 5 device or resource, 6 not verified.\n"
       "Begin with: tenon inspect model.onnx; tenon bench model.onnx; tenon run model.onnx --inputs in.npz");
+  cli::add_inspect(app);
   cli::add_build(app);
   cli::add_run(app);
   cli::add_bench(app);
