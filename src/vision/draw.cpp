@@ -20,6 +20,7 @@ void blend(uint8_t* pixel, const Colour& colour, double coverage) {
 /// Blends every pixel of the rectangle (clipped to the picture) by `coverage(x, y)` at the pixel's centre.
 template <class Coverage>
 void paint(Image& image, double x0, double y0, double x1, double y1, const Colour& colour, Coverage coverage) {
+  if (!(x0 <= x1) || !(y0 <= y1)) return;  // also when a coordinate is not a number
   const auto low = [](double v, int limit) { return static_cast<int>(std::clamp(std::floor(v), 0.0, double(limit))); };
   const auto high = [](double v, int limit) { return static_cast<int>(std::clamp(std::ceil(v), 0.0, double(limit))); };
   const int left = low(x0, image.width), right = high(x1, image.width);
@@ -37,13 +38,16 @@ void paint(Image& image, double x0, double y0, double x1, double y1, const Colou
 double box_distance(double x, double y, double x0, double y0, double x1, double y1, double radius) {
   const double dx = std::abs(x - (x0 + x1) / 2) - (x1 - x0) / 2 + radius;
   const double dy = std::abs(y - (y0 + y1) / 2) - (y1 - y0) / 2 + radius;
-  return std::hypot(std::max(dx, 0.0), std::max(dy, 0.0)) + std::min(std::max(dx, dy), 0.0) - radius;
+  const double outer_x = std::max(dx, 0.0), outer_y = std::max(dy, 0.0);
+  return std::sqrt(outer_x * outer_x + outer_y * outer_y) + std::min(std::max(dx, dy), 0.0) - radius;
 }
 
-double segment_distance(double x, double y, double x0, double y0, double x1, double y1) {
+/// Squared, because the root of the smallest is enough.
+double squared_distance(double x, double y, double x0, double y0, double x1, double y1) {
   const double dx = x1 - x0, dy = y1 - y0, length = dx * dx + dy * dy;
   const double t = length > 0 ? std::clamp(((x - x0) * dx + (y - y0) * dy) / length, 0.0, 1.0) : 0.0;
-  return std::hypot(x - x0 - t * dx, y - y0 - t * dy);
+  const double ex = x - x0 - t * dx, ey = y - y0 - t * dy;
+  return ex * ex + ey * ey;
 }
 
 /// A pen stroke with round ends. All segments count once per pixel, so joints do not darken.
@@ -54,11 +58,11 @@ void draw_stroke(Image& image, const Stroke& stroke, double x, double y, double 
   const double reach = pen / 2 + 1;
   paint(image, x + *left * scale - reach, y + *top * scale - reach, x + *right * scale + reach,
         y + *bottom * scale + reach, colour, [&](double px, double py) {
-          double nearest = 1e9;
+          double nearest = 1e18;
           for (size_t i = 0; i + 1 < stroke.x.size(); ++i)
-            nearest = std::min(nearest, segment_distance(px, py, x + stroke.x[i] * scale, y + stroke.y[i] * scale,
+            nearest = std::min(nearest, squared_distance(px, py, x + stroke.x[i] * scale, y + stroke.y[i] * scale,
                                                          x + stroke.x[i + 1] * scale, y + stroke.y[i + 1] * scale));
-          return pen / 2 + 0.5 - nearest;
+          return pen / 2 + 0.5 - std::sqrt(nearest);
         });
 }
 

@@ -291,13 +291,6 @@ void read_input(std::span<const PortInfo> inputs, const std::map<std::string, st
   how.height = static_cast<int>(height);
 }
 
-void set_caffe_colours(Preprocess& how) {  // BGR, ImageNet mean and deviation of pixels 0..255
-  how.order = ChannelOrder::kBgr;
-  how.scale = 1;
-  how.mean = {103.53, 116.28, 123.675};
-  how.std = {57.375, 57.12, 58.395};
-}
-
 /// What each family was trained on, and its customary thresholds.
 void set_family_recipe(Detector& d) {
   Preprocess& how = d.input;
@@ -310,10 +303,18 @@ void set_family_recipe(Detector& d) {
       d.defaults.iou_threshold = 0.45f;
       d.defaults.class_agnostic = true;
       break;
-    case Family::kNanoDet:
+    case Family::kNanoDet:  // BGR 0..255 with ImageNet's mean and deviation, aspect kept
+      how.order = ChannelOrder::kBgr;
+      how.scale = 1;
+      how.mean = {103.53, 116.28, 123.675};
+      how.std = {57.375, 57.12, 58.395};
+      d.defaults.score_threshold = 0.4f;
+      d.defaults.iou_threshold = 0.6f;
+      break;
     case Family::kPicoDet:
       how.fit = Fit::kStretch;
-      set_caffe_colours(how);
+      how.mean = imagenet_preprocess().mean;
+      how.std = imagenet_preprocess().std;
       d.defaults.score_threshold = 0.4f;
       d.defaults.iou_threshold = 0.6f;
       break;

@@ -112,9 +112,9 @@ constexpr std::string_view kStrokes[95] = {
 
 double digit(char c) { return c >= 'a' ? c - 'a' + 10 : c - '0'; }
 
-/// Cuts the corners twice over (Chaikin), which tends to the quadratic B-spline.
+/// Cuts the corners again and again (Chaikin), which tends to the quadratic B-spline.
 Stroke smooth(Stroke in, bool closed) {
-  for (int round = 0; round < 4; ++round) {
+  for (int round = 0; round < 3; ++round) {
     Stroke out;
     const size_t n = in.x.size(), edges = closed ? n : n - 1;
     const auto put = [&](double x, double y) { out.x.push_back(x), out.y.push_back(y); };

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "vision/font.hpp"
@@ -67,6 +67,9 @@ TEST(Draw, NothingLeavesThePicture) {
   Image image(30, 20, 50);
   const Colour red = {255, 0, 0};
   draw_box(image, -1000, -1000, 1000, 1000, 3, red);
+  EXPECT_EQ(changed(image, 50), 0);
+  draw_dot(image, std::nan(""), 5, 5, red);
+  draw_box(image, 1, std::nan(""), 15, 10, 3, red);
   EXPECT_EQ(changed(image, 50), 0);
   draw_box(image, -5, -5, 15, 10, 3, red);
   fill_box(image, 25, 15, 1e6, 1e6, 3, red);
