@@ -207,6 +207,8 @@ void run_all(Bench& b) {
   b.run_gemm("gemv", 1, 4096, 1024);
   b.run_gemm("gemv", 4, 768, 768);
   b.run_batch_gemm("bert scores", 12, 128, 128, 64, true);
+  b.run_batch_gemm("decode scores", 12, 1, 512, 64, true);
+  b.run_batch_gemm("decode mix", 12, 1, 64, 512, false);
   b.run_batch_gemm("bert mix", 12, 128, 64, 128, false);
 }
 

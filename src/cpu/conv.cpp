@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/thread_pool.hpp"
 #include "cpu/gemm_block.hpp"
+#include "cpu/gemm_thin.hpp"
 
 namespace tenon::cpu {
 namespace {
@@ -111,6 +112,14 @@ void copy_pixels(const float* from, int64_t pixel, int64_t count, int64_t channe
 }
 
 void interleave(const float* from, int64_t plane, int64_t count, int64_t channels, float* to) {
+  if (channels == 1) {
+    std::copy_n(from, count, to);
+    return;
+  }
+  if (channels == 3) {
+    thin_kernels().interleave3(from, from + plane, from + 2 * plane, count, to);
+    return;
+  }
   for (int64_t c = 0; c < channels; ++c) {
     const float* line = from + c * plane;
     for (int64_t x = 0; x < count; ++x) to[x * channels + c] = line[x];

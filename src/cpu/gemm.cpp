@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/thread_pool.hpp"
 #include "cpu/gemm_block.hpp"
+#include "cpu/gemm_thin.hpp"
 
 namespace tenon::cpu {
 namespace {
@@ -98,6 +99,62 @@ Block block_of(const TileKernels& kernels, const Cut& cut, int64_t m, int64_t n,
   return {row_at(row), row_at(row + 1), panels * group / cut.panel_groups, panels * (group + 1) / cut.panel_groups};
 }
 
+// Products that share B and follow each other in memory are one product.
+BatchGemmArgs joined(BatchGemmArgs args) {
+  if (args.batch > 1 && args.b_batch == 0 && args.a_batch == args.m * args.lda && args.c_batch == args.m * args.ldc) {
+    args.m *= args.batch;
+    args.batch = 1;
+  }
+  return args;
+}
+
+bool is_thin(const BatchGemmArgs& args) { return args.m <= kThinRows && (args.b_col == 1 || args.b_row == 1); }
+
+// Scale, the old C, bias and activation for plain sums of columns [begin, end) of one product.
+void finish_thin(const BatchGemmArgs& args, const float* sums, int64_t sums_ld, float* c, int64_t begin, int64_t end) {
+  Tile act{};
+  set_activation(args.epilogue, act);
+  for (int64_t r = 0; r < args.m; ++r) {
+    for (int64_t j = begin; j < end; ++j) {
+      float v = sums[r * sums_ld + j - begin] * args.scale;
+      if (args.epilogue.bias != nullptr) v += args.epilogue.bias[j];
+      if (args.accumulate) v += c[r * args.ldc + j];
+      if (act.clamp) v = std::min(std::max(v, act.lo), act.hi);  // a NaN stays a NaN
+      c[r * args.ldc + j] = v;
+    }
+  }
+}
+
+void run_thin(ThreadPool& pool, const BatchGemmArgs& args) {
+  constexpr int64_t kColumns = 256;
+  const ThinKernels& kernels = thin_kernels();
+  const int64_t chunks = ceil_div(args.n, kColumns);
+  auto run_chunk = [&](int64_t part) {
+    const int64_t i = part / chunks, begin = part % chunks * kColumns, end = std::min(args.n, begin + kColumns);
+    float sums[kThinRows * kColumns];
+    const bool by_rows = args.b_col == 1;
+    const Thin thin{args.a + i * args.a_batch,
+                    args.lda,
+                    args.m,
+                    args.b + i * args.b_batch + begin * args.b_col,
+                    by_rows ? args.b_row : args.b_col,
+                    args.k,
+                    end - begin,
+                    sums,
+                    kColumns};
+    by_rows ? kernels.by_rows(thin) : kernels.by_columns(thin);
+    float* c = args.c + i * args.c_batch;
+    finish_thin(args, sums, kColumns, c, begin, end);
+    const PostOp& post = args.epilogue.post;
+    if (post.fn != nullptr) post.fn(post.ctx, c + begin, i * args.m, args.m, args.ldc, begin, end - begin);
+  };
+  if (work(args.batch, args.m, args.n, args.k) < kSmallWork) {
+    for (int64_t part = 0; part < args.batch * chunks; ++part) run_chunk(part);
+  } else {
+    pool.run(args.batch * chunks, run_chunk);
+  }
+}
+
 }  // namespace
 
 size_t packed_b_floats(int64_t k, int64_t n) {
@@ -125,14 +182,18 @@ void gemm(ThreadPool& pool, const GemmArgs& args) {
            [&](int64_t part) { run_block(kernels, args, block_of(kernels, cut, args.m, args.n, part)); });
 }
 
-size_t batch_gemm_workspace_floats(const BatchGemmArgs& args, int) {
+size_t batch_gemm_workspace_floats(const BatchGemmArgs& given, int) {
+  const BatchGemmArgs args = joined(given);
+  if (is_thin(args)) return 0;
   const int64_t copies = args.b_batch == 0 ? 1 : args.batch;
   return static_cast<size_t>(copies * align16(static_cast<int64_t>(packed_b_floats(args.k, args.n))));
 }
 
-void batch_gemm(ThreadPool& pool, const BatchGemmArgs& args, float* workspace) {
+void batch_gemm(ThreadPool& pool, const BatchGemmArgs& given, float* workspace) {
+  const BatchGemmArgs args = joined(given);
   TENON_CHECK(args.batch >= 0 && args.m >= 0 && args.n >= 0 && args.k >= 0);
   if (args.batch == 0 || args.m == 0 || args.n == 0) return;
+  if (is_thin(args)) return run_thin(pool, args);
   const TileKernels& kernels = tile_kernels();
   const int64_t copies = args.b_batch == 0 ? 1 : args.batch;
   const int64_t copy_floats = align16(static_cast<int64_t>(packed_b_floats(args.k, args.n)));

@@ -116,7 +116,12 @@ void check_batch(int64_t batch, const Case& s, int threads, bool shared_b, bool 
   args.b_row = transposed ? 1 : s.n, args.b_col = transposed ? s.k : 1, args.b_batch = shared_b ? 0 : s.k * s.n;
   args.c = c.data(), args.ldc = s.n, args.c_batch = s.m * s.n;
   args.scale = 0.125f;
-  args.epilogue.post = {&PostCheck::negate, &post};
+  Floats bias(s.n);
+  fill_random(bias, 7);
+  args.epilogue = {bias.data(), Epilogue::kClip, -0.5f, 0.5f, {&PostCheck::negate, &post}};
+  args.accumulate = transposed;
+  fill_random(c, 8);
+  std::vector<float> before(c.data(), c.data() + c.size());
   Floats workspace(batch_gemm_workspace_floats(args, threads));
   batch_gemm(pool, args, workspace.data());
   ASSERT_TRUE(c.intact() && workspace.intact());
@@ -127,7 +132,9 @@ void check_batch(int64_t batch, const Case& s, int threads, bool shared_b, bool 
       for (int64_t x = 0; x < s.k; ++x) {
         sum += 0.125 * a[i * s.k + x] * b[i / s.m * args.b_batch + x * args.b_row + j * args.b_col];
       }
-      ASSERT_NEAR(c[i * s.n + j], static_cast<double>(i % 5 + j % 3) - sum, tolerance(s.k));
+      sum += bias[j] + (args.accumulate ? before[i * s.n + j] : 0.0f);
+      sum = static_cast<double>(i % 5 + j % 3) - activate(args.epilogue, sum);
+      ASSERT_NEAR(c[i * s.n + j], sum, tolerance(s.k));
     }
   }
 }
