@@ -14,6 +14,7 @@
 
 #include "base/thread_pool.hpp"
 #include "cpu/qconv.hpp"
+#include "cpu/qdepthwise.hpp"
 #include "cpu/qgemm.hpp"
 
 namespace tenon::cpu {
@@ -101,12 +102,14 @@ double time_layer(QIsa isa, const Layer& l, int threads) {
   const Memory x = allocate(static_cast<size_t>(l.size * l.size * l.in_c));
   const Memory w = allocate(static_cast<size_t>(l.out_c * (l.in_c / l.groups) * l.kernel * l.kernel));
   const Memory y = allocate(static_cast<size_t>(s.out_h() * s.out_w() * l.out_c));
-  const Memory packed = allocate(qconv_packed_size(q_layout(isa), s));
-  qconv_pack(q_layout(isa), s, {w.get(), QType::kS8, nullptr, false}, packed.get());
-  const Memory workspace = allocate(qconv_workspace(isa, s, threads));
+  const bool depthwise = l.groups > 1;
+  const uint32_t layout = depthwise ? qdepthwise_layout(isa) : q_layout(isa);
+  const Memory packed = allocate(depthwise ? qdepthwise_packed_size(layout, s) : qconv_packed_size(layout, s));
+  (depthwise ? qdepthwise_pack : qconv_pack)(layout, s, {w.get(), QType::kS8, nullptr, false}, packed.get());
+  const Memory workspace = allocate((depthwise ? qdepthwise_workspace : qconv_workspace)(isa, s, threads));
   const QConvArgs args{
       s, x.get(), QType::kU8, 0, l.size * l.in_c, l.in_c, 120, packed.get(), requant(y.get(), l.out_c)};
-  return seconds([&] { qconv(isa, args, workspace.get(), pool); });
+  return seconds([&] { (depthwise ? qdepthwise : qconv)(isa, args, workspace.get(), pool); });
 }
 
 double time_matrix(QIsa isa, const Matrix& m, int threads) {

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <string_view>
 
 #include "base/checked.hpp"
 #include "base/error.hpp"
+#include "cpu/isa.hpp"
+#include "cpu/qdepthwise_kernels.hpp"
 #include "cpu/qgemm_kernels.hpp"
 
 namespace tenon::cpu {
@@ -59,7 +62,8 @@ size_t packed_size(uint32_t layout, int64_t groups, int64_t k, int64_t n) {
 }
 
 BlobHeader make_header(uint32_t layout, int64_t groups, int64_t k, int64_t n, bool has_zero_points) {
-  return {layout, has_zero_points ? 1u : 0u, groups, n, k, padded_k(layout, k), chunk_k(layout, k)};
+  const uint16_t flag = has_zero_points ? 1 : 0;
+  return {layout, flag, 1, groups, n, k, padded_k(layout, k), chunk_k(layout, k)};
 }
 
 const BlobHeader& checked_header(const void* packed, uint32_t layout, int64_t groups, int64_t k, int64_t n) {
@@ -318,9 +322,11 @@ const char* name(QIsa isa) noexcept {
 bool q_available(QIsa isa) noexcept { return q::kernels(isa) != nullptr; }
 
 QIsa q_best_isa() noexcept {
+  const std::string_view cap = isa_name();
+  const QIsa most = cap == "avx512" ? QIsa::kAmx : cap == "avx2" ? QIsa::kAvx2 : QIsa::kSse4;
   QIsa best = QIsa::kSse4;
   for (QIsa isa : kAllQIsas) {
-    if (q_available(isa)) best = isa;
+    if (isa <= most && q_available(isa)) best = isa;
   }
   return best;
 }
@@ -331,7 +337,9 @@ uint32_t q_blob_layout(const void* packed, size_t bytes) noexcept {
   if (bytes < sizeof(q::BlobHeader)) return 0;
   uint32_t layout = 0;
   std::memcpy(&layout, packed, sizeof layout);
-  return layout == q::kLayoutI8x4 || layout == q::kLayoutI16x2 ? layout : 0;
+  const bool known = layout == q::kLayoutI8x4 || layout == q::kLayoutI16x2 || layout == q::kLayoutDepthwiseI8x4 ||
+                     layout == q::kLayoutDepthwiseI16x2;
+  return known ? layout : 0;
 }
 
 size_t qgemm_packed_size(uint32_t layout, int64_t k, int64_t n) { return q::packed_size(layout, 1, k, n); }

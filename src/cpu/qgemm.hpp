@@ -20,7 +20,8 @@ inline constexpr QIsa kAllQIsas[] = {QIsa::kSse4, QIsa::kAvx2, QIsa::kAvx512, QI
 
 const char* name(QIsa isa) noexcept;
 bool q_available(QIsa isa) noexcept;
-/// The fastest one that this machine has.
+/// The fastest one that this machine has, within the cap that cpu/isa.hpp sets. Slow: ask when planning, not when
+/// running.
 QIsa q_best_isa() noexcept;
 /// The layout of blobs packed for `isa`: two instruction sets with the same id share blobs.
 uint32_t q_layout(QIsa isa) noexcept;

@@ -24,7 +24,8 @@ inline constexpr int64_t kFewRows = 2;  // so few rows are not worth whole units
 /// First bytes of a packed blob; then for each group: int32 weight sums, int32 zero points, weight panels.
 struct alignas(64) BlobHeader {
   uint32_t layout;
-  uint32_t has_zero_points;
+  uint16_t has_zero_points;
+  uint16_t planes;  // depthwise only; 1 elsewhere
   int64_t groups;
   int64_t n, k;  // of one group
   int64_t k_padded;

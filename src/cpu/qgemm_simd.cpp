@@ -12,6 +12,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+// Highway also compiles its scalar target, which has no vectors to cut into 8, 16 and 32 bits.
+#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
 HWY_BEFORE_NAMESPACE();
 namespace tenon::cpu::q {
 namespace HWY_NAMESPACE {
@@ -21,11 +23,7 @@ using D16 = hn::CappedTag<int16_t, 32>;
 using D32 = hn::Repartition<int32_t, D16>;
 using V32 = hn::Vec<D32>;
 
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
-constexpr int kLanes16 = 2;
-#else
 constexpr int kLanes16 = HWY_LANES(int16_t);
-#endif
 constexpr int kPanelVectors = 2 * static_cast<int>(kPanel) / kLanes16;  // vectors of int16 pairs in 16 columns
 // Accumulators, one weight vector each and one activation must fit in 16 (32 for AVX-512) registers.
 constexpr int kMaxPanels = kPanelVectors == 1 ? 4 : 1;
@@ -223,15 +221,28 @@ const Kernels* table() {
 }  // namespace HWY_NAMESPACE
 }  // namespace tenon::cpu::q
 HWY_AFTER_NAMESPACE();
+#endif
 
 #if HWY_ONCE
 namespace tenon::cpu::q {
 
+namespace {
+
+// Asked of the machine once (CPUID is slow on virtual machines), and not of Highway, whose answer can be capped.
+struct Machine {
+  bool sse4 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("aes");
+  bool avx2 = sse4 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+};
+
+}  // namespace
+
 const Kernels* simd_kernels(QIsa isa) noexcept {
-  static const int64_t have = hwy::SupportedTargets();  // asks CPUID, which is slow on virtual machines
-  if (isa == QIsa::kSse4 && (have & HWY_SSE4)) return N_SSE4::table();
-  if (isa == QIsa::kAvx2 && (have & HWY_AVX2)) return N_AVX2::table();
-  if (isa == QIsa::kAvx512 && (have & HWY_AVX3)) return N_AVX3::table();
+  static const Machine kMachine;
+  if (isa == QIsa::kSse4 && kMachine.sse4) return N_SSE4::table();
+  if (isa == QIsa::kAvx2 && kMachine.avx2) return N_AVX2::table();
+  if (isa == QIsa::kAvx512 && kMachine.avx512) return N_AVX3::table();
   return nullptr;
 }
 

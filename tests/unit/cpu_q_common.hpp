@@ -39,9 +39,7 @@ inline std::vector<uint8_t> bytes(std::mt19937& rng, int64_t n, QType type, Fill
   return v;
 }
 
-inline int32_t value(uint8_t byte, QType type) {
-  return type == QType::kU8 ? byte : static_cast<int8_t>(byte);
-}
+inline int32_t value(uint8_t byte, QType type) { return type == QType::kU8 ? byte : static_cast<int8_t>(byte); }
 
 template <class T>
 void expect_requantised(const std::vector<T>& out, const std::vector<int32_t>& acc, float scale, int32_t zp) {

@@ -38,12 +38,10 @@ class QConv : public ::testing::TestWithParam<std::tuple<QIsa, int>> {
     pixel_ = s.in_c + c.extra_pixel;
     row_ = s.in_w * pixel_ + c.extra_row;
     batch_ = s.in_h * row_ + c.extra_batch;
-    x_ = bytes(rng_, (s.batch - 1) * batch_ + (s.in_h - 1) * row_ + (s.in_w - 1) * pixel_ + s.in_c, c.x_type,
-               c.fill);
+    x_ = bytes(rng_, (s.batch - 1) * batch_ + (s.in_h - 1) * row_ + (s.in_w - 1) * pixel_ + s.in_c, c.x_type, c.fill);
     w_ = bytes(rng_, s.out_c * (s.in_c / s.groups) * s.kernel_h * s.kernel_w, c.w_type, c.fill);
     zero_points_.assign(static_cast<size_t>(c.per_channel ? s.out_c : 1), c.w_zp);
-    for (size_t i = 1; i < zero_points_.size(); ++i)
-      zero_points_[i] = value(static_cast<uint8_t>(rng_()), c.w_type);
+    for (size_t i = 1; i < zero_points_.size(); ++i) zero_points_[i] = value(static_cast<uint8_t>(rng_()), c.w_type);
     packed_ = std::make_unique<Aligned>(qconv_packed_size(q_layout(isa_), s));
     qconv_pack(q_layout(isa_), s, {w_.data(), c.w_type, zero_points_.data(), c.per_channel}, packed_->data);
     expected_.clear();
@@ -75,8 +73,7 @@ class QConv : public ::testing::TestWithParam<std::tuple<QIsa, int>> {
 
   void run(const QEpilogue& epilogue) {
     Aligned workspace(qconv_workspace(isa_, case_.shape, pool_->threads()));
-    qconv(isa_,
-          {case_.shape, x_.data(), case_.x_type, batch_, row_, pixel_, case_.x_zp, packed_->data, epilogue},
+    qconv(isa_, {case_.shape, x_.data(), case_.x_type, batch_, row_, pixel_, case_.x_zp, packed_->data, epilogue},
           workspace.data, *pool_);
   }
 
@@ -90,10 +87,8 @@ class QConv : public ::testing::TestWithParam<std::tuple<QIsa, int>> {
     e.ld_out = ld;
     run(e);
     for (int64_t p = 0; p < pixels * ld; ++p) {
-      const int32_t want =
-          p % ld < channels ? expected_[static_cast<size_t>(p / ld * channels + p % ld)] : -77;
-      ASSERT_EQ(out[static_cast<size_t>(p)], want)
-          << "pixel " << p / ld << " channel " << p % ld << " of " << channels;
+      const int32_t want = p % ld < channels ? expected_[static_cast<size_t>(p / ld * channels + p % ld)] : -77;
+      ASSERT_EQ(out[static_cast<size_t>(p)], want) << "pixel " << p / ld << " channel " << p % ld << " of " << channels;
     }
   }
 
@@ -112,10 +107,10 @@ QConvShape shape(int64_t size, int64_t in_c, int64_t out_c, int64_t kernel, int6
 }
 
 TEST_P(QConv, CommonShapesAreExact) {
-  for (const auto& s : {shape(11, 3, 16, 3, 2, 1), shape(9, 16, 32, 3, 1, 1), shape(12, 32, 20, 3, 2, 1),
-                        shape(8, 64, 70, 1, 1, 0), shape(9, 48, 16, 1, 1, 0), shape(7, 20, 5, 1, 2, 0),
-                        shape(10, 5, 7, 5, 1, 2), shape(6, 130, 33, 3, 1, 1), shape(13, 4, 1, 6, 2, 2),
-                        shape(16, 1, 8, 7, 2, 3), shape(3, 8, 8, 3, 1, 3)}) {
+  for (const auto& s :
+       {shape(11, 3, 16, 3, 2, 1), shape(9, 16, 32, 3, 1, 1), shape(12, 32, 20, 3, 2, 1), shape(8, 64, 70, 1, 1, 0),
+        shape(9, 48, 16, 1, 1, 0), shape(7, 20, 5, 1, 2, 0), shape(10, 5, 7, 5, 1, 2), shape(6, 130, 33, 3, 1, 1),
+        shape(13, 4, 1, 6, 2, 2), shape(16, 1, 8, 7, 2, 3), shape(3, 8, 8, 3, 1, 3)}) {
     check_int32({s, QType::kU8, QType::kS8, 119, 0});
   }
 }
@@ -200,8 +195,7 @@ TEST_P(QConv, ABlobOfOtherWeightsIsRefused) {
   EXPECT_THROW(run(e), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, QConv,
-                         ::testing::Combine(::testing::ValuesIn(kAllQIsas), ::testing::Values(1, 2, 3)),
+INSTANTIATE_TEST_SUITE_P(Isa, QConv, ::testing::Combine(::testing::ValuesIn(kAllQIsas), ::testing::Values(1, 2, 3)),
                          [](const auto& info) {
                            return std::string(name(std::get<0>(info.param))) + "_threads" +
                                   std::to_string(std::get<1>(info.param));

@@ -41,8 +41,7 @@ class QGemm : public ::testing::TestWithParam<std::tuple<QIsa, int>> {
     a_ = bytes(rng_, c.m == 0 ? 0 : (c.m - 1) * lda_ + c.k, c.a_type, c.fill);
     b_ = bytes(rng_, c.k * c.n, c.b_type, c.fill);
     zero_points_.assign(static_cast<size_t>(c.per_column ? c.n : 1), c.b_zp);
-    for (size_t i = 1; i < zero_points_.size(); ++i)
-      zero_points_[i] = value(static_cast<uint8_t>(rng_()), c.b_type);
+    for (size_t i = 1; i < zero_points_.size(); ++i) zero_points_[i] = value(static_cast<uint8_t>(rng_()), c.b_type);
     row_stride_ = c.transposed ? 1 : c.n;
     col_stride_ = c.transposed ? c.k : 1;
     packed_ = std::make_unique<Aligned>(qgemm_packed_size(q_layout(isa_), c.k, c.n));
@@ -67,8 +66,7 @@ class QGemm : public ::testing::TestWithParam<std::tuple<QIsa, int>> {
 
   void run(const QEpilogue& epilogue) {
     Aligned workspace(qgemm_workspace(isa_, case_.k, pool_->threads()));
-    qgemm(isa_,
-          {case_.m, case_.n, case_.k, a_.data(), case_.a_type, lda_, case_.a_zp, packed_->data, epilogue},
+    qgemm(isa_, {case_.m, case_.n, case_.k, a_.data(), case_.a_type, lda_, case_.a_zp, packed_->data, epilogue},
           workspace.data, *pool_);
   }
 
@@ -101,10 +99,9 @@ class QGemm : public ::testing::TestWithParam<std::tuple<QIsa, int>> {
 };
 
 TEST_P(QGemm, OddSizesAreExact) {
-  const int64_t sizes[][3] = {{1, 1, 1},     {1, 16, 4},     {2, 17, 64},  {3, 15, 65}, {5, 33, 127},
-                              {13, 48, 128}, {16, 64, 64},   {17, 65, 3},  {31, 16, 9}, {32, 32, 96},
-                              {33, 80, 130}, {47, 1, 27},    {64, 70, 36}, {130, 8, 7}, {1, 300, 70},
-                              {200, 96, 48}, {65, 130, 200}, {49, 16, 64}};
+  const int64_t sizes[][3] = {{1, 1, 1},    {1, 16, 4},  {2, 17, 64},  {3, 15, 65},   {5, 33, 127},   {13, 48, 128},
+                              {16, 64, 64}, {17, 65, 3}, {31, 16, 9},  {32, 32, 96},  {33, 80, 130},  {47, 1, 27},
+                              {64, 70, 36}, {130, 8, 7}, {1, 300, 70}, {200, 96, 48}, {65, 130, 200}, {49, 16, 64}};
   for (const auto& s : sizes) check_int32({s[0], s[1], s[2]});
 }
 
@@ -271,8 +268,7 @@ TEST_P(QGemm, RefusesABlobOfAnotherLayoutOrShape) {
   EXPECT_THROW(run(e), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isa, QGemm,
-                         ::testing::Combine(::testing::ValuesIn(kAllQIsas), ::testing::Values(1, 2, 3)),
+INSTANTIATE_TEST_SUITE_P(Isa, QGemm, ::testing::Combine(::testing::ValuesIn(kAllQIsas), ::testing::Values(1, 2, 3)),
                          [](const auto& info) {
                            return std::string(name(std::get<0>(info.param))) + "_threads" +
                                   std::to_string(std::get<1>(info.param));
