@@ -4,7 +4,7 @@
 // magnitudes (tests/unit/cpu_pointwise_test.cpp holds them):
 //   exp 2, expm1 3, log 2, log1p 3, tanh 6, erf 7, sigmoid 4; sin, cos, pow and the other rare ones call libm
 //   lane by lane.
-// Overflow gives infinity, underflow goes through subnormals to 0, NaN stays NaN.
+// Overflow gives infinity, NaN stays NaN; exp gives 0 where the result would be subnormal.
 #if defined(TENON_CPU_MATH_INL_HPP) == defined(HWY_TARGET_TOGGLE)
 #ifdef TENON_CPU_MATH_INL_HPP
 #undef TENON_CPU_MATH_INL_HPP
@@ -44,14 +44,23 @@ HWY_INLINE void store(V x, float* p) { hn::StoreU(x.v, DF(), p); }
 
 /// The first n (< a vector) floats of p, the rest `fill`; nothing past them is touched.
 HWY_INLINE V load_n(const float* p, int64_t n, float fill = 0.0f) {
+#if HWY_TARGET <= HWY_AVX2  // masked loads that do not read what is masked
+  const auto first = hn::FirstN(DF(), static_cast<size_t>(n));
+  return hn::IfThenElse(first, hn::MaskedLoad(first, DF(), p), hn::Set(DF(), fill));
+#else
   HWY_ALIGN float lanes[HWY_LANES(float)];
   for (int64_t i = 0; i < static_cast<int64_t>(HWY_LANES(float)); ++i) lanes[i] = i < n ? p[i] : fill;
   return load(lanes);
+#endif
 }
 HWY_INLINE void store_n(V x, float* p, int64_t n) {
+#if HWY_TARGET <= HWY_AVX2
+  hn::BlendedStore(x.v, hn::FirstN(DF(), static_cast<size_t>(n)), DF(), p);
+#else
   HWY_ALIGN float lanes[HWY_LANES(float)];
   store(x, lanes);
   for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+#endif
 }
 HWY_INLINE float sum_lanes(V x) { return hn::GetLane(hn::SumOfLanes(DF(), x.v)); }
 
@@ -125,17 +134,21 @@ HWY_INLINE V exp_tail(V r) {
   return fma(q, r, V(0.4999999701976776));
 }
 
+/// 0 where the result would be subnormal: processors take a hundred cycles for each such number, and a masked softmax
+/// or a sigmoid of a large value is made of them.
 HWY_INLINE V exp(V x) {
+  constexpr float kSmallest = -87.33654f;  // the logarithm of the smallest normal number
   V r;
-  const V n = reduce_ln2(clamp_number(x, -104.0f, 89.0f), r);
+  const V n = reduce_ln2(clamp_number(x, kSmallest, 89.0f), r);
   const V p = fma(fma(exp_tail(r), r, V(1.0)), r, V(1.0));
 #if HWY_TARGET <= HWY_AVX3
-  return VF{_mm512_scalef_ps(p.v.raw, n.v.raw)};
+  const V y = VF{_mm512_scalef_ps(p.v.raw, n.v.raw)};
 #else
-  const auto whole = hn::ConvertTo(DI(), n.v);  // two factors: 2^n itself may be subnormal or too large
+  const auto whole = hn::ConvertTo(DI(), n.v);  // two factors: 2^128 does not exist
   const auto half = hn::ShiftRight<1>(whole);
-  return p * exp2_integral(half) * exp2_integral(hn::Sub(whole, half));
+  const V y = p * exp2_integral(half) * exp2_integral(hn::Sub(whole, half));
 #endif
+  return select(x < V(kSmallest), V(0.0), y);
 }
 
 HWY_INLINE V expm1(V x) {

@@ -130,6 +130,13 @@ class Tape {
 void run_row(const Tape& tape, const void* const* inputs, const int64_t* input_strides, void* const* outputs,
              int64_t n);
 
+/// The same for `rows` rows of n elements, which share the fixed costs of a call: what an epilogue runs on a hot tile.
+/// Row r of input i starts at element r * input_row_strides[i] (0: the same row again, as for a bias), of output j at
+/// r * output_row_strides[j].
+void run_rows(const Tape& tape, const void* const* inputs, const int64_t* input_strides,
+              const int64_t* input_row_strides, void* const* outputs, const int64_t* output_row_strides, int64_t rows,
+              int64_t n);
+
 /// A tape over an N-dimensional region, prepared: dimensions sorted by the first output's strides and merged.
 struct PointwisePlan {
   static constexpr int kMaxDims = 8;

@@ -155,24 +155,36 @@ class Machine {
 
 }  // namespace
 
+void run_rows(const Tape& tape, const void* const* inputs, const int64_t* input_strides,
+              const int64_t* input_row_strides, void* const* outputs, const int64_t* output_row_strides, int64_t rows,
+              int64_t n) {
+  TENON_CHECK(tape.finished());
+  if (rows <= 0 || n <= 0) return;
+  Machine machine(tape);
+  const size_t input_count = tape.inputs().size(), operands = input_count + tape.outputs().size();
+  const char* base[PointwisePlan::kMaxOperands];
+  Walk walk[PointwisePlan::kMaxOperands];
+  for (size_t i = 0; i < operands; ++i) {
+    const bool input = i < input_count;
+    const size_t j = input ? i : i - input_count;
+    const int64_t size = tape_dtype_size(input ? tape.inputs()[j].dtype : tape.outputs()[j].dtype);
+    base[i] = static_cast<const char*>(input ? inputs[j] : outputs[j]);
+    walk[i].step = input ? input_strides[j] * size : size;
+    walk[i].row_step = (input ? input_row_strides[j] : output_row_strides[j]) * size;
+  }
+  const int64_t tile_rows = std::max<int64_t>(1, tape.block() / n), tile_cols = std::min<int64_t>(tape.block(), n);
+  for (int64_t r = 0; r < rows; r += tile_rows) {
+    for (int64_t c = 0; c < n; c += tile_cols) {
+      for (size_t i = 0; i < operands; ++i) walk[i].base = base[i] + r * walk[i].row_step + c * walk[i].step;
+      machine.run_tile(walk, walk + input_count, std::min(tile_rows, rows - r), std::min(tile_cols, n - c));
+    }
+  }
+}
+
 void run_row(const Tape& tape, const void* const* inputs, const int64_t* input_strides, void* const* outputs,
              int64_t n) {
-  TENON_CHECK(tape.finished());
-  Machine machine(tape);
-  Walk in[Tape::kMaxInputs], out[Tape::kMaxOutputs];
-  const size_t input_count = tape.inputs().size(), output_count = tape.outputs().size();
-  for (size_t i = 0; i < input_count; ++i) {
-    in[i] = {static_cast<const char*>(inputs[i]), input_strides[i] * tape_dtype_size(tape.inputs()[i].dtype), 0};
-  }
-  for (size_t i = 0; i < output_count; ++i) {
-    out[i] = {static_cast<const char*>(outputs[i]), tape_dtype_size(tape.outputs()[i].dtype), 0};
-  }
-  for (int64_t at = 0; at < n; at += tape.block()) {
-    const int64_t count = std::min<int64_t>(tape.block(), n - at);
-    machine.run_tile(in, out, 1, count);
-    for (size_t i = 0; i < input_count; ++i) in[i].base += in[i].step * count;
-    for (size_t i = 0; i < output_count; ++i) out[i].base += out[i].step * count;
-  }
+  constexpr int64_t kOneRow[PointwisePlan::kMaxOperands] = {};
+  run_rows(tape, inputs, input_strides, kOneRow, outputs, kOneRow, 1, n);
 }
 
 namespace {

@@ -53,6 +53,7 @@ struct Span {
 
 Span window(int64_t out, int64_t stride, int64_t pad, int64_t pad_end, int64_t kernel, int64_t dilation, int64_t size) {
   const int64_t at = out * stride - pad;
+  if (at >= 0 && at + (kernel - 1) * dilation < size) return {at, kernel, kernel};  // most windows; no divisions
   const int64_t skip = at < 0 ? (-at + dilation - 1) / dilation : 0;
   const int64_t inside = at < size ? std::min(kernel, (size - at + dilation - 1) / dilation) : 0;
   const int64_t bound = size + pad_end;
@@ -65,9 +66,9 @@ float divisor(const Pool2D& p, const Span& y, const Span& x) {
   return cells > 0 ? 1.0f / static_cast<float>(cells) : 0.0f;
 }
 
-/// Channels contiguous: one output pixel, vectors over channels.
+/// Channels contiguous: one output pixel, vectors over channels, from channel c on.
 template <class P, class T>
-void pixel(const Pool2D& p, const T* src, T* dst, const Span& ys, const Span& xs, float factor) {
+void pixel(const Pool2D& p, const T* src, T* dst, const Span& ys, const Span& xs, float factor, int64_t c) {
   const typename P::D d;
   constexpr int64_t kLanes = P::kLanes;
   const int64_t row = p.dilation_h * p.src_h, col = p.dilation_w * p.src_w;
@@ -77,7 +78,6 @@ void pixel(const Pool2D& p, const T* src, T* dst, const Span& ys, const Span& xs
     if constexpr (std::is_same_v<P, Sum>) return hn::Mul(v, hn::Set(d, factor));
     return v;
   };
-  int64_t c = 0;
   for (; c + 2 * kLanes <= p.channels; c += 2 * kLanes) {
     auto a = start, b = start;
     for (int64_t y = 0; y < ys.count; ++y) {
@@ -107,14 +107,98 @@ void pixel(const Pool2D& p, const T* src, T* dst, const Span& ys, const Span& xs
   }
 }
 
+Span window_x(const Pool2D& p, int64_t x) {
+  return window(x, p.stride_w, p.pad_left, p.pad_right, p.kernel_w, p.dilation_w, p.in_w);
+}
+
+/// Channels contiguous, overlapping windows: joins the window's rows for each column first, `kGroup` vectors of
+/// channels at a time, then slides along; kernel_h + kernel_w joins instead of kernel_h * kernel_w.
+constexpr int64_t kGroup = 2, kColumns = 192;
+template <class P, class T>
+void pixel_row(const Pool2D& p, const T* src, T* dst, const Span& ys, int64_t first_channel) {
+  const typename P::D d;
+  constexpr int64_t kLanes = P::kLanes;
+  alignas(64) T columns[kColumns * kGroup * kLanes];
+  const T* from = src + ys.first * p.src_h + first_channel;
+  const auto start = hn::Set(d, P::start());
+  for (int64_t x = 0; x < p.in_w; ++x) {
+    auto a = start, b = start;
+    for (int64_t y = 0; y < ys.count; ++y) {
+      const T* at = from + y * p.dilation_h * p.src_h + x * p.src_w;
+      a = P::join(a, hn::LoadU(d, at));
+      b = P::join(b, hn::LoadU(d, at + kLanes));
+    }
+    hn::Store(a, d, columns + x * kGroup * kLanes);
+    hn::Store(b, d, columns + x * kGroup * kLanes + kLanes);
+  }
+  for (int64_t x = 0; x < p.out_w; ++x) {
+    const Span xs = window_x(p, x);
+    auto a = start, b = start;
+    for (int64_t k = 0; k < xs.count; ++k) {
+      const T* at = columns + (xs.first + k * p.dilation_w) * kGroup * kLanes;
+      a = P::join(a, hn::Load(d, at));
+      b = P::join(b, hn::Load(d, at + kLanes));
+    }
+    if constexpr (std::is_same_v<P, Sum>) {
+      const auto factor = hn::Set(d, divisor(p, ys, xs));
+      a = hn::Mul(a, factor);
+      b = hn::Mul(b, factor);
+    }
+    hn::StoreU(a, d, dst + x * p.dst_w + first_channel);
+    hn::StoreU(b, d, dst + x * p.dst_w + first_channel + kLanes);
+  }
+}
+
 constexpr int64_t kBuffer = 2048;  // elements of the column-joined line
+
+/// dst[x] = the join over k of line[x * stride + k * dilation]. The line has 192 elements of slack.
+template <class P, class T>
+void slide(const Pool2D& p, const T* line, int64_t width, T* dst, int64_t n) {
+  const typename P::D d;
+  constexpr int64_t kLanes = P::kLanes;
+  const T* phase[2] = {line, line};
+  alignas(64) T even[kBuffer / 2 + 64], odd[kBuffer / 2 + 64];
+  if (p.stride_w == 2) {  // two lines of every second element, then as with stride 1
+    phase[0] = even;
+    phase[1] = odd;
+    for (int64_t i = 0; 2 * i < width; i += kLanes) {
+      typename P::Vec a, b;
+      hn::LoadInterleaved2(d, line + 2 * i, a, b);
+      hn::StoreU(a, d, even + i);
+      hn::StoreU(b, d, odd + i);
+    }
+  }
+  if (p.stride_w > 2) {
+    for (int64_t x = 0; x < n; ++x) {
+      const T* at = line + x * p.stride_w;
+      T a = at[0];
+      for (int64_t k = 1; k < p.kernel_w; ++k) a = P::join_one(a, at[k * p.dilation_w]);
+      dst[x] = a;
+    }
+    return;
+  }
+  for (int64_t x = 0; x < n; x += kLanes) {
+    auto a = hn::LoadU(d, phase[0] + x);
+    for (int64_t k = 1; k < p.kernel_w; ++k) {
+      const int64_t at = k * p.dilation_w;
+      a = P::join(a, hn::LoadU(d, p.stride_w == 1 ? line + x + at : phase[at % 2] + x + at / 2));
+    }
+    if (x + kLanes <= n) {
+      hn::StoreU(a, d, dst + x);
+    } else {
+      alignas(64) T last[kLanes];
+      hn::StoreU(a, d, last);
+      std::copy_n(last, n - x, dst + x);
+    }
+  }
+}
 
 /// The width contiguous: joins the window's rows into a line first, then slides along it.
 template <class P, class T>
 void line_part(const Pool2D& p, const T* src, T* dst, const Span& ys, int64_t x0, int64_t x1) {
   const typename P::D d;
   constexpr int64_t kLanes = P::kLanes;
-  alignas(64) T line[kBuffer + 64];
+  alignas(64) T line[kBuffer + 192];  // slack: vectors read past the last column, stride 2 twice as far
   const int64_t reach = (p.kernel_w - 1) * p.dilation_w + 1;
   const int64_t from = x0 * p.stride_w - p.pad_left, width = (x1 - x0 - 1) * p.stride_w + reach;
   const int64_t lo = std::clamp<int64_t>(-from, 0, width), hi = std::clamp<int64_t>(p.in_w - from, lo, width);
@@ -126,26 +210,13 @@ void line_part(const Pool2D& p, const T* src, T* dst, const Span& ys, int64_t x0
     for (; i + kLanes <= hi; i += kLanes) {
       hn::StoreU(P::join(hn::LoadU(d, line + i), hn::LoadU(d, in + i)), d, line + i);
     }
+    if constexpr (std::is_same_v<T, float>) {
+      if (i < hi) hn::StoreU(P::join(hn::LoadU(d, line + i), load_n(in + i, hi - i, P::start()).v), d, line + i);
+      i = hi;
+    }
     for (; i < hi; ++i) line[i] = P::join_one(line[i], in[i]);
   }
-  int64_t x = x0;
-  if (p.stride_w == 1) {
-    for (; x + kLanes <= x1; x += kLanes) {
-      auto a = hn::LoadU(d, line + (x - x0));
-      for (int64_t k = 1; k < p.kernel_w; ++k) a = P::join(a, hn::LoadU(d, line + (x - x0) + k * p.dilation_w));
-      hn::StoreU(a, d, dst + x);
-    }
-  }
-  for (; x < x1; ++x) {
-    const T* at = line + (x - x0) * p.stride_w;
-    T a = at[0];
-    for (int64_t k = 1; k < p.kernel_w; ++k) a = P::join_one(a, at[k * p.dilation_w]);
-    dst[x] = a;
-  }
-}
-
-Span window_x(const Pool2D& p, int64_t x) {
-  return window(x, p.stride_w, p.pad_left, p.pad_right, p.kernel_w, p.dilation_w, p.in_w);
+  slide<P>(p, line, width, dst + x0, x1 - x0);
 }
 
 template <class P, class T>
@@ -154,7 +225,14 @@ void line(const Pool2D& p, const T* src, T* dst, const Span& ys) {
   const int64_t step = std::max<int64_t>(1, (kBuffer - reach) / p.stride_w);
   for (int64_t x = 0; x < p.out_w; x += step) line_part<P>(p, src, dst, ys, x, std::min(p.out_w, x + step));
   if constexpr (std::is_same_v<P, Sum>) {
-    for (int64_t x = 0; x < p.out_w; ++x) dst[x] *= divisor(p, ys, window_x(p, x));
+    // Windows [lo, hi) lie inside the image and share a divisor.
+    const int64_t lo = std::min(p.out_w, (p.pad_left + p.stride_w - 1) / p.stride_w);
+    const int64_t room = p.in_w + p.pad_left - reach;
+    const int64_t hi = std::clamp<int64_t>(room < 0 ? 0 : room / p.stride_w + 1, lo, p.out_w);
+    const float inner = divisor(p, ys, {0, p.kernel_w, p.kernel_w});
+    for (int64_t x = 0; x < lo; ++x) dst[x] *= divisor(p, ys, window_x(p, x));
+    for (int64_t x = lo; x < hi; ++x) dst[x] *= inner;
+    for (int64_t x = hi; x < p.out_w; ++x) dst[x] *= divisor(p, ys, window_x(p, x));
   }
 }
 
@@ -180,6 +258,7 @@ void work(const Pool2D& p, const T* src, T* dst, int64_t begin, int64_t end) {
   const bool channels_last = pools_by_pixel(p);
   const bool fits = (p.kernel_w - 1) * p.dilation_w + 1 <= kBuffer / 2;
   const bool lines = !channels_last && p.src_w == 1 && p.dst_w == 1 && fits;
+  const bool overlap = p.stride_w == 1 && p.kernel_w > 2 && p.kernel_h > 1 && p.in_w <= kColumns;
   const int64_t planes = channels_last ? 1 : p.channels;
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t y = unit % p.out_h, plane = unit / p.out_h;
@@ -188,9 +267,13 @@ void work(const Pool2D& p, const T* src, T* dst, int64_t begin, int64_t end) {
     const T* from = src + n * p.src_n + c * p.src_c;
     T* to = dst + n * p.dst_n + c * p.dst_c + y * p.dst_h;
     if (channels_last) {
-      for (int64_t x = 0; x < p.out_w; ++x) {
+      int64_t c0 = 0;
+      for (; overlap && c0 + kGroup * P::kLanes <= p.channels; c0 += kGroup * P::kLanes) {
+        pixel_row<P>(p, from, to, ys, c0);
+      }
+      for (int64_t x = 0; c0 < p.channels && x < p.out_w; ++x) {
         const Span xs = window_x(p, x);
-        pixel<P>(p, from, to + x * p.dst_w, ys, xs, divisor(p, ys, xs));
+        pixel<P>(p, from, to + x * p.dst_w, ys, xs, divisor(p, ys, xs), c0);
       }
     } else if (lines) {
       line<P>(p, from, to, ys);

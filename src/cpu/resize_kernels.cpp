@@ -80,9 +80,39 @@ void blend_rows(const ResizePlan& p, const float* src, int64_t y, int64_t lo, in
   }
 }
 
+/// Outputs [begin, end) out of the blended line, whose first column is source column `lo`.
+void gather_line(const ResizePlan& p, const float* line, int64_t lo, int64_t begin, int64_t end, float* dst) {
+  const int64_t taps = p.x.taps;
+  int64_t x = begin;
+  if (taps == 2 && p.dst_w == 1) {
+    const DI di;
+    const float* weight = p.x.weight.data();
+    const auto origin = hn::Set(di, static_cast<int32_t>(lo));
+    for (; x + kLanes <= end; x += kLanes) {
+      hn::Vec<DI> i0, i1;
+      VF w0, w1;
+      hn::LoadInterleaved2(di, p.x.index.data() + 2 * x, i0, i1);
+      hn::LoadInterleaved2(DF(), weight + 2 * x, w0, w1);
+      const V a = hn::GatherIndex(DF(), line, hn::Sub(i0, origin)),
+              b = hn::GatherIndex(DF(), line, hn::Sub(i1, origin));
+      store(fma(a, V(w0), b * V(w1)), dst + x);
+    }
+  }
+  for (; x < end; ++x) {
+    float sum = 0;
+    for (int64_t t = 0; t < taps; ++t) sum += p.x.weight[x * taps + t] * line[p.x.index[x * taps + t] - lo];
+    dst[x * p.dst_w] = sum;
+  }
+}
+
 void line_row(const ResizePlan& p, const float* src, float* dst, int64_t y) {
   alignas(64) float line[kBuffer];
   const int64_t taps = p.x.taps;
+  if (p.x.in <= kBuffer) {
+    blend_rows(p, src, y, 0, p.x.in, line);
+    gather_line(p, line, 0, 0, p.x.out, dst);
+    return;
+  }
   for (int64_t x = 0; x < p.x.out;) {
     // As many outputs as read a span of source columns that fits the buffer.
     int64_t end = x, lo = p.x.in, hi = 0;
@@ -108,11 +138,8 @@ void line_row(const ResizePlan& p, const float* src, float* dst, int64_t y) {
       continue;
     }
     blend_rows(p, src, y, lo, hi, line);
-    for (; x < end; ++x) {
-      float sum = 0;
-      for (int64_t t = 0; t < taps; ++t) sum += p.x.weight[x * taps + t] * line[p.x.index[x * taps + t] - lo];
-      dst[x * p.dst_w] = sum;
-    }
+    gather_line(p, line, lo, x, end, dst);
+    x = end;
   }
 }
 
