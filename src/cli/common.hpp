@@ -24,6 +24,9 @@ enum Exit {
 };
 int exit_code(const Error& e) noexcept;
 
+/// Thrown when results differ by more than allowed: exit code 6.
+struct NotVerified {};
+
 /// Set by Ctrl-C; long work asks it. A second Ctrl-C ends the process at once.
 bool interrupted() noexcept;
 void install_interrupt_handler();
@@ -73,5 +76,6 @@ void add_build(CLI::App& app);
 void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_compare(CLI::App& app);
 
 }  // namespace tenon::cli

@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   cli::add_build(app);
   cli::add_run(app);
   cli::add_bench(app);
+  cli::add_compare(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -35,6 +36,8 @@ int main(int argc, char** argv) {
     return code == 0 ? cli::kDone : cli::kUsage;
   } catch (const Error& e) {
     return report(e);
+  } catch (const cli::NotVerified&) {
+    return cli::kNotVerified;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "tenon: out of memory\n");
     return cli::kNoResource;

@@ -257,6 +257,7 @@ class Builder {
     for (ValueId v : n.outputs) {
       s.out.push_back(locate(v));
       s.out_types.push_back(v == kNone ? Type() : g_.value(v).type);
+      s.out_strides.push_back(v != kNone && layout_->of(v).in_arena ? layout_->of(v).strides : Ints());
     }
     s.flops = node_flops(g_, n);
     push(std::move(s));
@@ -284,8 +285,14 @@ class Builder {
     for (size_t i = 0; i < n.outputs.size(); ++i) {
       ValueId v = n.outputs[i];
       s.out.push_back(locate(v));
+      s.out_types.push_back(v == kNone ? Type() : g_.value(v).type);
+      s.out_strides.push_back(v == kNone ? Ints() : layout_->of(v).strides);
       if (v == kNone) continue;
-      if (layout_->of(v).format == problem.out[i].format) problem.out[i].strides = layout_->of(v).strides;
+      // A slice's strides hold whatever its format is called; where both formats agree on a dense buffer the strides
+      // of the chosen one stay.
+      if (layout_->of(v).format == problem.out[i].format || !layout_->dense(v)) {
+        problem.out[i].strides = layout_->of(v).strides;
+      }
       s.bytes += byte_size(problem.out[i].dtype, problem.out[i].size());
     }
     for (const Operand& o : problem.in) s.bytes += o.present() ? byte_size(o.dtype, o.size()) : 0;

@@ -39,6 +39,7 @@ struct Step {
   NodeId node = kNone;             ///< in Program::graph; kNone for inserted copies
   std::vector<Location> in, out;
   std::vector<Type> in_types, out_types;  ///< for the reference: how to view the bytes
+  std::vector<Ints> out_strides;          ///< elements, of each output where it is written
   int64_t bytes = 0;                      ///< read and written, for reports
   double flops = 0;
 };

@@ -63,7 +63,7 @@ void ProgramSession::prepare_outputs(std::span<const Datum>, std::span<Datum> ou
   }
 }
 
-void ProgramSession::run(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> step_seconds) {
+void ProgramSession::bind(std::span<const Datum> inputs, std::span<Datum> outputs) {
   const Program& p = *program_;
   expect(inputs.size() == p.inputs.size() && outputs.size() == p.outputs.size(),
          "the program has {} inputs and {} outputs; {} and {} were given", p.inputs.size(), p.outputs.size(),
@@ -81,22 +81,67 @@ void ProgramSession::run(std::span<const Datum> inputs, std::span<Datum> outputs
   for (const Patch& patch : output_patches_) {
     *patch.slot = outputs[static_cast<size_t>(patch.location.index)].tensor.raw() + patch.location.offset;
   }
-  std::byte* workspace = arena_.mutable_raw() + p.workspace_offset;
-  for (size_t s = 0; s < p.steps.size(); ++s) {
-    const Step& step = p.steps[s];
-    std::chrono::steady_clock::time_point begin;
-    if (!step_seconds.empty()) begin = std::chrono::steady_clock::now();
-    if (step.kernel != nullptr) {
-      RunArgs args{in_[s].data(), out_[s].data(), workspace, *pool_};
-      step.kernel->run(args);
-    } else {
-      run_reference(step, inputs, outputs);
+}
+
+void ProgramSession::run_step(size_t s, std::span<const Datum> inputs, std::span<Datum> outputs) {
+  const Step& step = program_->steps[s];
+  if (step.kernel == nullptr) {
+    run_reference(step, inputs, outputs);
+    return;
+  }
+  RunArgs args{in_[s].data(), out_[s].data(), arena_.mutable_raw() + program_->workspace_offset, *pool_};
+  step.kernel->run(args);
+}
+
+void ProgramSession::run(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> step_seconds) {
+  bind(inputs, outputs);
+  for (size_t s = 0; s < program_->steps.size(); ++s) {
+    if (step_seconds.empty()) {
+      run_step(s, inputs, outputs);
+      continue;
     }
-    if (!step_seconds.empty()) {
-      step_seconds[s] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    }
+    auto begin = std::chrono::steady_clock::now();
+    run_step(s, inputs, outputs);
+    step_seconds[s] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
   deliver(inputs, outputs);
+}
+
+void ProgramSession::run_observed(std::span<const Datum> inputs, std::span<Datum> outputs, const StepObserver& after) {
+  bind(inputs, outputs);
+  for (size_t s = 0; s < program_->steps.size(); ++s) {
+    run_step(s, inputs, outputs);
+    const Step& step = program_->steps[s];
+    if (step.node == kNone) continue;
+    std::vector<Tensor> made;
+    for (size_t i = 0; i < step.out.size(); ++i) made.push_back(read_back(step, i, outputs));
+    after(step, made);
+  }
+  deliver(inputs, outputs);
+}
+
+Tensor ProgramSession::read_back(const Step& step, size_t output, std::span<Datum> outputs) const {
+  const Location& l = step.out[output];
+  bool addressed = l.kind == Kind::kArena || l.kind == Kind::kOutput;
+  if (!addressed || step.out_strides[output].empty() != step.out_types[output].shape->empty()) return {};
+  const Type& type = step.out_types[output];
+  if (!type.is_static() || bits(type.dtype) % 8 != 0) return {};
+  const std::byte* from = l.kind == Kind::kArena ? arena_.raw() : outputs[static_cast<size_t>(l.index)].tensor.raw();
+  Tensor to = Tensor::uninitialized(type.dtype, const_dims(*type.shape));
+  auto element = static_cast<size_t>(bits(type.dtype) / 8);
+  const Ints& strides = step.out_strides[output];
+  Ints index(strides.size(), 0);
+  for (int64_t i = 0; i < to.size(); ++i) {
+    int64_t at = 0;
+    for (size_t a = 0; a < index.size(); ++a) at += index[a] * strides[a];
+    std::memcpy(to.mutable_raw() + static_cast<size_t>(i) * element, from + l.offset + at * static_cast<int64_t>(element),
+                element);
+    for (size_t a = index.size(); a-- > 0;) {
+      if (++index[a] < to.dims()[a]) break;
+      index[a] = 0;
+    }
+  }
+  return to;
 }
 
 Datum ProgramSession::datum_at(const Location& l, const Type& type, std::span<const Datum> inputs,

@@ -2,6 +2,7 @@
 // program is allocation_free(). One thread at a time per session; sessions of one program may run side by side.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -25,6 +26,11 @@ class ProgramSession {
   /// entry a step and is added to.
   void run(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> step_seconds = {});
 
+  /// As run, calling `after` behind each step that a node of the program's graph made, with a row-major copy of the
+  /// node's outputs (undefined tensors for those that are not static). For comparing layer by layer.
+  using StepObserver = std::function<void(const Step& step, std::span<const Tensor> outputs)>;
+  void run_observed(std::span<const Datum> inputs, std::span<Datum> outputs, const StepObserver& after);
+
   /// Bytes of the arena.
   int64_t arena_bytes() const noexcept { return program_->arena_bytes; }
 
@@ -34,6 +40,9 @@ class ProgramSession {
     Location location;
   };
   void resolve();
+  void bind(std::span<const Datum> inputs, std::span<Datum> outputs);
+  void run_step(size_t index, std::span<const Datum> inputs, std::span<Datum> outputs);
+  Tensor read_back(const Step& step, size_t output, std::span<Datum> outputs) const;
   const void* address(const Location& l) const;
   void run_reference(const Step& step, std::span<const Datum> inputs, std::span<Datum> outputs);
   void prepare_outputs(std::span<const Datum> inputs, std::span<Datum> outputs);
