@@ -87,8 +87,8 @@ Shape unknown_shape(const InferContext& ctx, size_t output, size_t rank) {
 }
 
 DType dtype_attribute(const Node& node, std::string_view name, DType otherwise) {
-  int64_t number = node.attrs.integer(name, static_cast<int64_t>(otherwise));
-  if (number == static_cast<int64_t>(otherwise)) return otherwise;  // which may be "not given", 0
+  int64_t number = node.attrs.integer(name, 0);
+  if (number == 0) return otherwise;  // ONNX writes "not given" as 0 too
   expect(is_known(number), "node '{}' ({}): attribute {} = {} is no element type", node.name, node.op, name, number);
   return static_cast<DType>(number);
 }

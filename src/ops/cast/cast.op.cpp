@@ -85,6 +85,7 @@ namespace {
 
 void infer_cast(InferContext& ctx) {
   DType to = dtype_attribute(ctx.node(), "to", DType::kUndefined);
+  ctx.require(to != DType::kUndefined, "attribute to is missing");
   ctx.output(0, to, ctx.shape(0));
   auto content = ctx.content(0);
   if (content && (to == DType::kInt64 || (to == DType::kInt32 && !all_const(*content)))) {

@@ -99,16 +99,17 @@ void infer_resize(InferContext& ctx) {
 struct Axis {
   int64_t in, out;
   double scale;
+  double length;  // of the output before it is rounded down
   double roi_begin = 0, roi_end = 1;
 };
 
 // The input position of output position i.
 double source(const Settings& s, const Axis& a, int64_t i) {
-  auto x = static_cast<double>(i), in = static_cast<double>(a.in), out = static_cast<double>(a.out);
+  auto x = static_cast<double>(i), in = static_cast<double>(a.in), out = a.length;
   if (s.coordinates == "half_pixel") return (x + 0.5) / a.scale - 0.5;
   if (s.coordinates == "half_pixel_symmetric") {
     // The output may be shorter than in * scale; what is lost is lost on both sides.
-    double adjustment = out / (a.scale * in), center = in / 2;
+    double adjustment = static_cast<double>(a.out) / out, center = in / 2;
     return center * (1 - adjustment) + (x + 0.5) / a.scale - 0.5;
   }
   if (s.coordinates == "pytorch_half_pixel") return a.out > 1 ? (x + 0.5) / a.scale - 0.5 : 0;
@@ -160,17 +161,16 @@ Taps taps(const Settings& s, const Axis& a, int64_t i) {
     first = static_cast<int64_t>(std::floor(x)) - (is_cubic ? 1 : 0);
     last = first + (is_cubic ? 3 : 1);
   }
-  bool drop = s.exclude_outside || stretch < 1;
   double sum = 0;
   for (int64_t k = first; k <= last; ++k) {
     double d = (static_cast<double>(k) - x) * stretch;
     double weight = is_cubic ? cubic(s.cubic_a, d) : std::max(0.0, 1 - std::fabs(d));
-    if (drop && (k < 0 || k >= a.in)) continue;
+    if (s.exclude_outside && (k < 0 || k >= a.in)) continue;
     t.at.push_back(clamp(k));
     t.weight.push_back(weight);
     sum += weight;
   }
-  if (drop) {
+  if (s.exclude_outside || stretch < 1) {
     for (double& w : t.weight) w /= sum;
   }
   return t;
@@ -200,7 +200,7 @@ std::vector<double> resize_axis(const Settings& s, const std::vector<double>& x,
 
 Axis axis_from_scale(const RefContext& ctx, int64_t extent, double scale) {
   ctx.require(scale > 0 && scale < 1e9, "a scale is {}", scale);
-  return {extent, scaled(extent, scale), scale};
+  return {extent, scaled(extent, scale), scale, static_cast<double>(extent) * scale};
 }
 
 // The axes' plans from sizes or scales and, for crop and resize, the region of interest.
@@ -228,7 +228,7 @@ std::vector<Axis> plan_axes(const RefContext& ctx, const Settings& s, const Dims
         scale = shared;
         size = static_cast<int64_t>(std::round(static_cast<double>(extent) * shared));
       }
-      out.push_back({extent, size, scale});
+      out.push_back({extent, size, scale, static_cast<double>(size)});
     }
     ctx.require(out.back().out >= 0 && (extent > 0 || out.back().out == 0), "an axis of {} cannot become {}", extent,
                 out.back().out);

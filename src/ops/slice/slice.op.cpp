@@ -33,7 +33,7 @@ Range resolve(int64_t start, int64_t end, int64_t step, int64_t extent) {
   return r;
 }
 
-constexpr int64_t kFar = int64_t{1} << 31;  // exporters write "to the end" as this or larger
+constexpr int64_t kFar = 999'999'999;  // exporters write "to the end" as this or larger
 
 // Length of x[start:end:step] where the extent or a bound is symbolic; nothing when no formula is worth having.
 std::optional<Dim> symbolic_length(const Dim& start, const Dim& end, int64_t step, const Dim& extent) {
@@ -42,7 +42,7 @@ std::optional<Dim> symbolic_length(const Dim& start, const Dim& end, int64_t ste
   auto position = [&](const Dim& at) -> std::optional<Dim> {
     if (at == extent) return extent;
     if (at.is_const()) {
-      if (at.value() >= kFar - 1) return extent;
+      if (at.value() >= kFar) return extent;
       if (at.value() < 0) return at.value() < -kFar ? Dim(0) : Dim::max(extent + at, Dim(0));
       if (at.value() == 0) return Dim(0);
       return Dim::min(at, extent);
