@@ -41,10 +41,13 @@ struct Nesting {
 Type join(const InferContext& ctx, const Type& a, const Type& b, size_t output) {
   if (a == b) return a;
   if (a.kind != b.kind) return {};
-  if (!a.is_tensor())
-    return a.element && b.element && a.dtype == b.dtype
-               ? Type::container(a.kind, join(ctx, *a.element, *b.element, output), a.dtype)
-               : Type{};
+  if (!a.is_tensor()) {
+    if (!a.element || !b.element || a.dtype != b.dtype) return {};
+    // An empty optional does not say of what.
+    if (a.element->kind == Type::Kind::kUnknown) return b;
+    if (b.element->kind == Type::Kind::kUnknown) return a;
+    return Type::container(a.kind, join(ctx, *a.element, *b.element, output), a.dtype);
+  }
   if (a.dtype != b.dtype) return {};
   if (!a.shape || !b.shape || a.shape->size() != b.shape->size()) return Type::tensor(a.dtype);
   Shape shape = *a.shape;
