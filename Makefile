@@ -15,7 +15,8 @@ help:
 
 build:
 	@tools/setup.sh --for build
-	@tools/build.sh release
+	@tools/build.sh release tenon
+	@echo 'Built build/release/tenon. Next: make demo, or build/release/tenon --help'
 
 demo:
 	@tools/setup.sh --for build --for demo

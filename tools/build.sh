@@ -38,6 +38,3 @@ fi
 targets=()
 if [ $# -gt 0 ]; then targets=(--target "$@"); fi
 NINJA_STATUS="${NINJA_STATUS:-[$preset %f/%t %es] }" cmake --build "build/$preset" -j "${JOBS:-$(nproc)}" "${targets[@]}"
-if [ "$preset" = release ] && [ -x build/release/tenon ] && [ $# -eq 0 ]; then
-  echo 'Built build/release/tenon. Next: make demo, or build/release/tenon --help'
-fi
