@@ -195,6 +195,8 @@ void run_all(Bench& b) {
   b.run_conv("resnet50", square(14, 256, 256, 3, 1));
   b.run_conv("resnet50", square(7, 512, 512, 3, 1));
   b.run_conv("resnet50", square(14, 1024, 256, 1, 1));
+  b.run_conv("resnext50", square(56, 128, 128, 3, 1, 32));
+  b.run_conv("resnext50", square(14, 512, 512, 3, 1, 32));
   b.run_conv("superres", square(224, 1, 64, 5, 1), true);
   b.run_conv("superres", square(224, 64, 64, 3, 1));
   b.run_conv("superres", square(224, 64, 32, 3, 1));

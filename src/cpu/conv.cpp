@@ -25,11 +25,16 @@ struct Plan {
   int64_t row_floats;         // scratch: floats of a row
   bool copy;                  // through the scratch, or in place
   bool merged;                // the taps of a filter row are one segment
-  int64_t block_rows, row_blocks, panels, panel_groups;
+  bool sparse;                // scratch: only the rows of the taps of one output row, none between dilated taps
+  int64_t panels;             // of one group
+  int64_t block_rows, row_blocks, panel_groups;
   int64_t scratch_floats;  // of one thread
   int64_t segment_floats;  // room for the segment offsets, in floats
 
-  int64_t parts(const ConvShape& s) const { return s.n * s.groups * row_blocks * panel_groups; }
+  int64_t parts(const ConvShape& s) const { return s.n * row_blocks * panel_groups; }
+  int64_t scratch_rows(const ConvShape& s, int64_t out_rows) const {
+    return sparse ? s.kh : (out_rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+  }
 };
 
 bool reads_padding(const ConvShape& s, int64_t oh, int64_t ow) {
@@ -50,16 +55,16 @@ void cut_work(const ConvShape& s, int threads, Plan& plan) {
   const int64_t span = (s.kh - 1) * s.dilation_h + 1;
   plan.block_rows = std::clamp<int64_t>((fit - span) / s.stride_h + 1, 1, std::max<int64_t>(1, plan.oh));
   plan.panel_groups = 1;
-  plan.row_blocks = ceil_div(plan.oh, plan.block_rows);
+  plan.sparse = plan.copy && s.dilation_h > 1 && plan.scratch_rows(s, plan.block_rows) > s.kh * plan.block_rows;
+  if (plan.sparse) plan.block_rows = 1;
   const double work =
       static_cast<double>(s.n * plan.oh * plan.ow) * static_cast<double>(s.cout * plan.cin * s.kh * s.kw);
   if (threads > 1 && work > 2e5) {
-    const int64_t wanted = ceil_div(4 * threads, s.n * s.groups);
-    const bool many_weights = plan.cin * s.kh * s.kw * plan.cout > s.h * s.w * plan.cin * 2;
-    if (many_weights) plan.panel_groups = std::min(plan.panels, wanted);
+    const int64_t wanted = ceil_div(4 * threads, s.n);
+    const bool many_weights = plan.cin * s.kh * s.kw * s.cout > s.h * s.w * s.cin * 2;
+    if (many_weights) plan.panel_groups = std::min(plan.panels * s.groups, wanted);
     const int64_t blocks = ceil_div(wanted, plan.panel_groups);
-    if (plan.row_blocks < blocks) plan.row_blocks = std::min(plan.oh, blocks);
-    plan.block_rows = ceil_div(plan.oh, plan.row_blocks);
+    if (ceil_div(plan.oh, plan.block_rows) < blocks) plan.block_rows = ceil_div(plan.oh, std::min(plan.oh, blocks));
   }
   plan.row_blocks = ceil_div(plan.oh, plan.block_rows);
 }
@@ -74,13 +79,12 @@ Plan make_plan(const ConvShape& s, bool planar, int threads) {
   plan.cout = s.cout / s.groups;
   plan.panels = ceil_div(plan.cout, kernels.panel());
   plan.width = (plan.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1;
-  plan.copy = planar || reads_padding(s, plan.oh, plan.ow) || (s.kw > 1 && s.groups > 1) || (s.kw > 1 && plan.cin < 8);
-  plan.merged = s.dilation_w == 1 && plan.copy;
-  plan.row_floats = plan.copy ? plan.width * plan.cin : 0;
+  plan.copy = planar || reads_padding(s, plan.oh, plan.ow) || (s.kw > 1 && s.groups == 1 && plan.cin < 8);
+  plan.merged = s.dilation_w == 1 && plan.copy && s.groups == 1;
+  plan.row_floats = plan.copy ? plan.width * s.cin : 0;
   if (plan.oh <= 0 || plan.ow <= 0) return plan;
   cut_work(s, threads, plan);
-  const int64_t rows = (plan.block_rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
-  plan.scratch_floats = align16(plan.row_floats * rows);
+  plan.scratch_floats = align16(plan.row_floats * plan.scratch_rows(s, plan.block_rows));
   plan.segment_floats = align16(2 * s.kh * s.kw);
   return plan;
 }
@@ -126,47 +130,46 @@ void interleave(const float* from, int64_t plane, int64_t count, int64_t channel
   }
 }
 
-// Copies input rows y0 .. y0 + rows of one image and group, zeros outside of the image.
-void fill_scratch(const Run& run, int64_t image, int64_t group, int64_t y0, int64_t rows, float* scratch) {
+// Copies the input rows that `out_rows` output rows of one image read, from row y0 on; zeros outside of the image.
+void fill_scratch(const Run& run, int64_t image, int64_t y0, int64_t out_rows, float* scratch) {
   const ConvShape& s = *run.shape;
   const Plan& plan = run.plan;
   const int64_t left = std::clamp<int64_t>(s.pad_left, 0, plan.width), crop = std::max<int64_t>(0, -s.pad_left);
   const int64_t inside = std::max<int64_t>(0, std::min(s.w - crop, plan.width - left));
   const int64_t right = plan.width - left - inside;
+  const int64_t rows = plan.scratch_rows(s, out_rows), step = plan.sparse ? s.dilation_h : 1;
   for (int64_t i = 0; i < rows; ++i, scratch += plan.row_floats) {
-    const int64_t y = y0 + i;
+    const int64_t y = y0 + i * step;
     if (y < 0 || y >= s.h) {
       std::fill_n(scratch, plan.row_floats, 0.0f);
       continue;
     }
-    float* to = std::fill_n(scratch, left * plan.cin, 0.0f);
+    float* to = std::fill_n(scratch, left * s.cin, 0.0f);
     if (run.planar != nullptr) {
       const PlanarStrides& p = *run.planar;
-      interleave(run.args->src + image * p.batch + group * plan.cin * p.channel + y * p.row + crop, p.channel, inside,
-                 plan.cin, to);
+      interleave(run.args->src + image * p.batch + y * p.row + crop, p.channel, inside, s.cin, to);
     } else {
       const ImageStrides& p = run.args->src_strides;
-      copy_pixels(run.args->src + image * p.batch + y * p.row + crop * p.pixel + group * plan.cin, p.pixel, inside,
-                  plan.cin, to);
+      copy_pixels(run.args->src + image * p.batch + y * p.row + crop * p.pixel, p.pixel, inside, s.cin, to);
     }
-    std::fill_n(to + inside * plan.cin, right * plan.cin, 0.0f);
+    std::fill_n(to + inside * s.cin, right * s.cin, 0.0f);
   }
 }
 
 void fill_segments(Run& run, int64_t* segments) {
   const ConvShape& s = *run.shape;
   const Plan& plan = run.plan;
-  const int64_t row = plan.copy ? plan.row_floats : run.args->src_strides.row;
-  const int64_t pixel = plan.copy ? plan.cin : run.args->src_strides.pixel;
+  const int64_t row = (plan.sparse ? 1 : s.dilation_h) * (plan.copy ? plan.row_floats : run.args->src_strides.row);
+  const int64_t pixel = plan.copy ? s.cin : run.args->src_strides.pixel;
   run.segments = segments;
   run.segment_length = plan.merged ? s.kw * plan.cin : plan.cin;
   run.segment_count = plan.merged ? s.kh : s.kh * s.kw;
   for (int64_t i = 0; i < s.kh; ++i) {
     if (plan.merged) {
-      segments[i] = i * s.dilation_h * row;
+      segments[i] = i * row;
       continue;
     }
-    for (int64_t j = 0; j < s.kw; ++j) segments[i * s.kw + j] = i * s.dilation_h * row + j * s.dilation_w * pixel;
+    for (int64_t j = 0; j < s.kw; ++j) segments[i * s.kw + j] = i * row + j * s.dilation_w * pixel;
   }
 }
 
@@ -177,21 +180,19 @@ void run_part(const Run& run, int64_t part, float* scratch) {
   const TileKernels& kernels = *run.kernels;
   const int64_t panel_group = part % plan.panel_groups;
   const int64_t y_block = part / plan.panel_groups % plan.row_blocks;
-  const int64_t group = part / (plan.panel_groups * plan.row_blocks) % s.groups;
-  const int64_t image = part / (plan.panel_groups * plan.row_blocks * s.groups);
+  const int64_t image = part / (plan.panel_groups * plan.row_blocks);
   const int64_t y_begin = y_block * plan.block_rows, y_end = std::min(plan.oh, y_begin + plan.block_rows);
   const int64_t in_begin = y_begin * s.stride_h - s.pad_top;
 
   Tile tile{};
   const float* base = scratch;
   int64_t row_step = plan.row_floats * s.stride_h;
-  tile.lda = plan.cin * s.stride_w;
+  tile.lda = s.cin * s.stride_w;
   if (plan.copy) {
-    fill_scratch(run, image, group, in_begin, (y_end - y_begin - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1,
-                 scratch);
+    fill_scratch(run, image, in_begin, y_end - y_begin, scratch);
   } else {
     const ImageStrides& p = args.src_strides;
-    base = args.src + image * p.batch + in_begin * p.row - s.pad_left * p.pixel + group * plan.cin;
+    base = args.src + image * p.batch + in_begin * p.row - s.pad_left * p.pixel;
     row_step = p.row * s.stride_h;
     tile.lda = p.pixel * s.stride_w;
   }
@@ -202,17 +203,17 @@ void run_part(const Run& run, int64_t part, float* scratch) {
   tile.accumulate = args.accumulate;
   set_activation(args.epilogue, tile);
 
-  const int64_t depth = plan.cin * s.kh * s.kw;
-  const float* weights = args.weights + group * static_cast<int64_t>(packed_b_floats(depth, plan.cout));
-  const int64_t last_panel = plan.panels * (panel_group + 1) / plan.panel_groups;
-  for (int64_t p = plan.panels * panel_group / plan.panel_groups; p < last_panel; ++p) {
-    const int64_t col = p * kernels.panel();
+  const int64_t depth = plan.cin * s.kh * s.kw, panels = plan.panels * s.groups;
+  const auto group_weights = static_cast<int64_t>(packed_b_floats(depth, plan.cout));
+  const int64_t last_panel = panels * (panel_group + 1) / plan.panel_groups;
+  for (int64_t p = panels * panel_group / plan.panel_groups; p < last_panel; ++p) {
+    const int64_t group = p / plan.panels, col = p % plan.panels * kernels.panel();
     tile.cols = std::min<int64_t>(kernels.panel(), plan.cout - col);
     const PanelStart start(args.epilogue.bias, group * plan.cout + col, tile.cols);
     tile.init = start.values;
-    tile.b = weights + col * depth;
+    tile.b = args.weights + group * group_weights + col * depth;
     for (int64_t y = y_begin; y < y_end; ++y) {
-      tile.a = base + (y - y_begin) * row_step;
+      tile.a = base + (y - y_begin) * row_step + group * plan.cin;
       tile.c = args.dst + image * args.dst_strides.batch + y * args.dst_strides.row + group * plan.cout + col;
       run_rows(kernels, kernels.tile[panel_vectors(kernels, tile.cols)], tile, plan.ow);
       if (args.epilogue.post.fn != nullptr) {
