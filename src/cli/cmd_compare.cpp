@@ -32,8 +32,11 @@ struct Row {
 Json as_json(const std::vector<Row>& rows) {
   Json out = Json::array();
   for (const Row& r : rows) {
-    out.push_back({{"name", r.name}, {"what", r.what}, {"max_abs", r.difference.max_abs},
-                   {"relative", r.difference.relative}, {"scale", r.difference.scale}});
+    out.push_back({{"name", r.name},
+                   {"what", r.what},
+                   {"max_abs", r.difference.max_abs},
+                   {"relative", r.difference.relative},
+                   {"scale", r.difference.scale}});
   }
   return out;
 }
@@ -46,12 +49,11 @@ void print_rows(const std::vector<Row>& rows) {
 }
 
 // Each node of the program's graph against the interpreter on the same graph, worst first.
-std::vector<Row> layer_rows(const Program& p, ProgramSession& session, const OpTable& ops, std::span<const Datum> inputs,
-                            std::vector<Datum>& outputs) {
+std::vector<Row> layer_rows(const Program& p, ProgramSession& session, const OpTable& ops,
+                            std::span<const Datum> inputs, std::vector<Datum>& outputs) {
   std::map<NodeId, std::vector<Datum>> wanted;
-  interpret(*p.graph, ops, inputs, [&](const Node& n, std::span<const Datum> out) {
-    wanted[n.id].assign(out.begin(), out.end());
-  });
+  interpret(*p.graph, ops, inputs,
+            [&](const Node& n, std::span<const Datum> out) { wanted[n.id].assign(out.begin(), out.end()); });
   std::vector<Row> rows;
   session.run_observed(inputs, outputs, [&](const Step& step, std::span<const Tensor> made) {
     const auto& want = wanted[step.node];
@@ -91,7 +93,10 @@ void compare(const CompareVerb& o) {
   std::vector<Row> layers;
   if (o.layers) layers = layer_rows(*program, session, engine->ops(), inputs, outputs);
   if (o.json) {
-    fmt::print("{}\n", Json({{"outputs", as_json(rows)}, {"layers", as_json(layers)}, {"worst", worst}, {"tolerance", o.tolerance}}).dump(2));
+    fmt::print(
+        "{}\n",
+        Json({{"outputs", as_json(rows)}, {"layers", as_json(layers)}, {"worst", worst}, {"tolerance", o.tolerance}})
+            .dump(2));
   } else {
     fmt::print("  {:>10} {:>10} {:>10}  {:<22} {}\n", "relative", "max abs", "scale", "what", "name");
     print_rows(rows);
@@ -100,8 +105,8 @@ void compare(const CompareVerb& o) {
       fmt::print("worst layers (each against the reference on the reference's own inputs so far):\n");
       print_rows(layers);
     }
-    fmt::print("{}: largest relative error {:.3g}, tolerance {:.3g}\n", worst <= o.tolerance ? "equal" : "DIFFERENT", worst,
-               o.tolerance);
+    fmt::print("{}: largest relative error {:.3g}, tolerance {:.3g}\n", worst <= o.tolerance ? "equal" : "DIFFERENT",
+               worst, o.tolerance);
   }
   if (!(worst <= o.tolerance)) throw NotVerified();
 }

@@ -12,6 +12,10 @@ namespace {
 constexpr Pass kPipeline[] = {
     {"remove_identities", "first: everything after sees through Identity, inference Dropout and Casts to the same type",
      remove_identities},
+    {"join_split_concat", "before the layout is fixed: it removes copies that nothing later could", join_split_concat},
+    {"fold_affine", "before fusion: what is in the weights needs no epilogue", fold_affine},
+    {"fuse_pointwise", "before fuse_epilogue, so that an epilogue takes a whole region at once", fuse_pointwise},
+    {"fuse_epilogue", "last: a node with an epilogue is opaque to the passes above", fuse_epilogue},
 };
 
 }  // namespace

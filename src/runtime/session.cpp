@@ -134,8 +134,8 @@ Tensor ProgramSession::read_back(const Step& step, size_t output, std::span<Datu
   for (int64_t i = 0; i < to.size(); ++i) {
     int64_t at = 0;
     for (size_t a = 0; a < index.size(); ++a) at += index[a] * strides[a];
-    std::memcpy(to.mutable_raw() + static_cast<size_t>(i) * element, from + l.offset + at * static_cast<int64_t>(element),
-                element);
+    std::memcpy(to.mutable_raw() + static_cast<size_t>(i) * element,
+                from + l.offset + at * static_cast<int64_t>(element), element);
     for (size_t a = index.size(); a-- > 0;) {
       if (++index[a] < to.dims()[a]) break;
       index[a] = 0;
