@@ -92,7 +92,84 @@ inline void outputs(const DepthwiseLine& l, int64_t groups, const __m512i* colum
   for (int i = 0; i < N; ++i) _mm512_store_si512(l.acc + (p + i) * kTileCols, sum[i]);
 }
 
+// ---- 3x3, strides 1 and 2, in registers: a column is combined and at once multiplied for all its outputs ----
+
+template <bool kFull>
+class ColumnsOf3 {
+ public:
+  explicit ColumnsOf3(const DepthwiseLine& l)
+      : x_(l.ix),
+        width_(l.iw),
+        some_(static_cast<__mmask16>((1u << l.channels) - 1)),
+        flip_(_mm512_set1_epi8(static_cast<char>(l.flip))),
+        padding_(_mm512_xor_si512(_mm512_set1_epi8(static_cast<char>(l.fill[0])), flip_)) {
+    for (int i = 0; i < 3; ++i) {
+      base_[i] = l.rows[i] ? l.rows[i] : l.fill;
+      step_[i] = l.rows[i] ? l.pixel_stride : 0;
+    }
+  }
+
+  inline __m512i next() {
+    const int64_t x = x_++;
+    if (x < 0 || x >= width_) return padding_;
+    const __m512i dwords = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m512i v = _mm512_castsi128_si512(load(0, x));
+    v = _mm512_inserti32x4(_mm512_inserti32x4(v, load(1, x), 1), load(2, x), 2);
+    return _mm512_xor_si512(_mm512_shuffle_epi8(_mm512_permutexvar_epi32(dwords, v), bytes), flip_);
+  }
+
+ private:
+  inline __m128i load(int row, int64_t x) const {
+    const uint8_t* at = base_[row] + x * step_[row];
+    if constexpr (kFull) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    return _mm_maskz_loadu_epi8(some_, at);
+  }
+
+  const uint8_t* base_[3];
+  int64_t step_[3];
+  int64_t x_, width_;
+  __mmask16 some_;
+  __m512i flip_, padding_;
+};
+
+// The fourth byte of a lane is whatever the vector held: its weight is 0.
+template <bool kFull>
+void line3x3_stride1(const DepthwiseLine& l) {
+  const auto* w = static_cast<const __m512i*>(l.weights);
+  const __m512i w0 = w[0], w1 = w[1], w2 = w[2], zero = _mm512_setzero_si512();
+  ColumnsOf3<kFull> columns(l);
+  __m512i v = columns.next();
+  __m512i next = _mm512_dpbusd_epi32(zero, v, w0);
+  v = columns.next();
+  __m512i sum = _mm512_dpbusd_epi32(next, v, w1);
+  next = _mm512_dpbusd_epi32(zero, v, w0);
+  for (int64_t p = 0; p < l.count; ++p) {
+    v = columns.next();
+    _mm512_store_si512(l.acc + p * kTileCols, _mm512_dpbusd_epi32(sum, v, w2));
+    sum = _mm512_dpbusd_epi32(next, v, w1);
+    next = _mm512_dpbusd_epi32(zero, v, w0);
+  }
+}
+
+template <bool kFull>
+void line3x3_stride2(const DepthwiseLine& l) {
+  const auto* w = static_cast<const __m512i*>(l.weights);
+  const __m512i w0 = w[0], w1 = w[1], w2 = w[2], zero = _mm512_setzero_si512();
+  ColumnsOf3<kFull> columns(l);
+  __m512i v = columns.next();
+  for (int64_t p = 0; p < l.count; ++p) {
+    const __m512i sum = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, v, w0), columns.next(), w1);
+    v = columns.next();
+    _mm512_store_si512(l.acc + p * kTileCols, _mm512_dpbusd_epi32(sum, v, w2));
+  }
+}
+
 void line(const DepthwiseLine& l) {
+  if (l.kh == 3 && l.kw == 3 && l.dw == 1 && l.planes == 1 && l.sw <= 2) {
+    if (l.channels == kBlock) return l.sw == 1 ? line3x3_stride1<true>(l) : line3x3_stride2<true>(l);
+    return l.sw == 1 ? line3x3_stride1<false>(l) : line3x3_stride2<false>(l);
+  }
   const int64_t groups = (l.kh + 3) / 4;
   auto* columns = static_cast<__m512i*>(l.columns);
   combine_columns(l, groups, (l.count - 1) * l.sw + (l.kw - 1) * l.dw + 1, columns);

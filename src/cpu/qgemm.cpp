@@ -166,7 +166,7 @@ struct ThreadMemory {
 };
 
 ThreadMemory thread_memory(int element, int64_t k_padded) {
-  ThreadMemory m{kMaxTileRows, 0, kMaxTileRows * kTileCols * 4, kMaxTileRows * 4};
+  ThreadMemory m{kMaxItemRows, 0, kMaxTileRows * kTileCols * 4, kMaxItemRows * 4};
   while (m.max_rows > kUnitRows && m.max_rows * k_padded * element > kGatherBytes) m.max_rows /= 2;
   m.gather_bytes = multiple(m.max_rows * k_padded * element, kAlign);
   return m;
@@ -177,6 +177,13 @@ bool in_place(const Gather& g, int element) {
   return element == 1 && g.flip == 0 && g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && g.oh == g.ih &&
          g.ow == g.iw && g.pad_top == 0 && g.pad_left == 0 && g.channels == g.k_padded &&
          (g.ih == 1 || g.row_stride == g.iw * g.pixel_stride) && g.batch_stride == g.ih * g.iw * g.pixel_stride;
+}
+
+// Rows of an item of work. Gathered rows are best used while in the first-level cache; but weights that do not stay in
+// the second-level cache had better serve many rows at once.
+int64_t item_rows(const BlobHeader& h, int element, int64_t max_rows) {
+  const bool many_weights = h.n * h.k_padded * element > kGatherBytes;
+  return many_weights ? max_rows : std::min(max_rows, kMaxTileRows);
 }
 
 // The grid of work: ranges of rows (in units), groups, ranges of columns (in tiles).
@@ -211,19 +218,19 @@ class Worker {
     const int64_t col_item = index % grid.col_items;
     const int64_t row = grid.units * row_item / grid.row_items * kUnitRows;
     const int64_t end = std::min(problem_.rows, grid.units * (row_item + 1) / grid.row_items * kUnitRows);
-    take_rows(group, row, end - row);
+    const int64_t rows = end - row;
+    take_rows(group, row, rows);
     const GroupView weights = view(header_, problem_.packed, group);
-    if (header_.has_zero_points) kernels_.row_sums(tile_.a, tile_.lda, tile_.rows, header_.k_padded, row_sums_);
+    if (header_.has_zero_points) kernels_.row_sums(tile_.a, tile_.lda, rows, header_.k, row_sums_);
     const int64_t last = grid.col_tiles * (col_item + 1) / grid.col_items;
     for (int64_t t = grid.col_tiles * col_item / grid.col_items; t < last; ++t)
-      columns(weights, group, row, t * kTileCols);
+      columns(weights, group, row, rows, t * kTileCols);
   }
 
  private:
   void take_rows(int64_t group, int64_t row, int64_t rows) {
     Gather g = problem_.gather;
     g.src += group * g.channels;
-    tile_.rows = rows;
     tile_.k_padded = header_.k_padded;
     tile_.k_chunk = header_.k_chunk;
     tile_.acc = acc_;
@@ -237,7 +244,7 @@ class Worker {
     }
   }
 
-  void columns(const GroupView& weights, int64_t group, int64_t row, int64_t col) {
+  void columns(const GroupView& weights, int64_t group, int64_t row, int64_t rows, int64_t col) {
     alignas(64) int32_t terms[kTileCols];
     alignas(64) int32_t factors[kTileCols];
     const int64_t cols = std::min(problem_.n - col, kTileCols);
@@ -246,7 +253,6 @@ class Worker {
     tile_.panels = panels_of(cols);
     tile_.panel_stride = kPanel * header_.k_padded * kernels_.element_bytes;
     tile_.b = weights.panels + col / kPanel * tile_.panel_stride;
-    kernels_.tile(tile_);
     // (a - za)(b - zb) = ab - za b - zb a + za zb, summed over k; modulo 2^32.
     const auto za = static_cast<uint32_t>(problem_.a_zp);
     const auto k = static_cast<uint32_t>(header_.k);
@@ -257,8 +263,15 @@ class Worker {
       factors[c] = static_cast<int32_t>(0u - zb);
     }
     const int32_t* row_factors = header_.has_zero_points ? factors : nullptr;
-    kernels_.epilogue(
-        {problem_.epilogue, acc_, row, tile_.rows, group * problem_.n + col, cols, terms, row_factors, row_sums_});
+    const auto* first = static_cast<const uint8_t*>(tile_.a);
+    for (int64_t r = 0; r < rows; r += kMaxTileRows) {
+      tile_.rows = std::min(rows - r, kMaxTileRows);
+      tile_.a = first + r * tile_.lda * kernels_.element_bytes;
+      kernels_.tile(tile_);
+      kernels_.epilogue({problem_.epilogue, acc_, row + r, tile_.rows, group * problem_.n + col, cols, terms,
+                         row_factors, row_sums_ + r});
+    }
+    tile_.a = first;
   }
 
   const Kernels& kernels_;
@@ -282,7 +295,8 @@ void run(const Kernels& kernels, const Problem& problem, void* workspace, Thread
   if (problem.rows == 0 || problem.n == 0) return;
   const auto& header = *static_cast<const BlobHeader*>(problem.packed);
   const ThreadMemory memory = thread_memory(kernels.element_bytes, header.k_padded);
-  const Grid grid(problem.rows, problem.groups, problem.n, memory.max_rows, pool.threads());
+  const int64_t at_once = item_rows(header, kernels.element_bytes, memory.max_rows);
+  const Grid grid(problem.rows, problem.groups, problem.n, at_once, pool.threads());
   std::atomic<int64_t> next{0};
   pool.run(std::min<int64_t>(pool.threads(), grid.items), [&](int64_t part) {
     Worker worker(kernels, problem, header, memory, static_cast<uint8_t*>(workspace) + part * memory.total());

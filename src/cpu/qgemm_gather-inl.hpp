@@ -1,6 +1,7 @@
 // Text for the instruction-set files, included inside their own namespaces (hence no #pragma once): the walk over
 // output pixels that turns each patch into a row. Copy::rows(T* to, int64_t to_step, const uint8_t* from, int64_t
-// from_step, int64_t count, int64_t n, uint8_t flip) copies `count` runs of n bytes.
+// from_step, int64_t count, int64_t n, uint8_t flip) copies `count` runs of n bytes. What lies between a row's depth
+// and k_padded is left as it is: the weights there are 0.
 
 template <class T>
 inline void fill_run(T* to, int64_t n, T value) {
@@ -56,8 +57,6 @@ inline void gather_line(const Gather& g, const uint8_t* image, int64_t y, int64_
     for (int64_t p = inside.last; p < x + count; ++p)
       gather_taps<Copy>(g, row, p * g.sw - g.pad_left, out + (p - x) * g.k_padded);
   }
-  const int64_t tail = g.k_padded - g.kh * run;
-  for (int64_t p = 0; p < count && tail > 0; ++p) fill_run(dst + p * g.k_padded + g.kh * run, tail, T{0});
 }
 
 template <class Copy, class T>

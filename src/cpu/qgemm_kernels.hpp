@@ -19,7 +19,8 @@ inline constexpr int64_t kPanel = 16;                 // columns of a weight pan
 inline constexpr int64_t kTileCols = 64;              // columns of an accumulator tile
 inline constexpr int64_t kUnitRows = 16;              // rows are handed out in multiples of this
 inline constexpr int64_t kMaxTileRows = 64;
-inline constexpr int64_t kFewRows = 2;  // so few rows are not worth whole units
+inline constexpr int64_t kMaxItemRows = 256;  // of an item of work: more than a tile when weights are many
+inline constexpr int64_t kFewRows = 2;        // so few rows are not worth whole units
 
 /// First bytes of a packed blob; then for each group: int32 weight sums, int32 zero points, weight panels.
 struct alignas(64) BlobHeader {
@@ -82,7 +83,7 @@ struct Kernels {
   void (*end)();
   void (*tile)(const Tile& tile);
   void (*gather)(const Gather& gather, int64_t row_begin, int64_t rows, void* dst);
-  void (*row_sums)(const void* a, int64_t lda, int64_t rows, int64_t k_padded, int32_t* sums);
+  void (*row_sums)(const void* a, int64_t lda, int64_t rows, int64_t k, int32_t* sums);
   void (*epilogue)(const EpilogueTile& tile);
 };
 

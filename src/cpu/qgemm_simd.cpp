@@ -104,11 +104,11 @@ void gather(const Gather& g, int64_t row_begin, int64_t rows, void* dst) {
   gather_rows<Widen>(g, row_begin, rows, static_cast<int16_t*>(dst));
 }
 
-void row_sums(const void* a, int64_t lda, int64_t rows, int64_t k_padded, int32_t* sums) {
+void row_sums(const void* a, int64_t lda, int64_t rows, int64_t k, int32_t* sums) {
   for (int64_t r = 0; r < rows; ++r) {
     const int16_t* row = static_cast<const int16_t*>(a) + r * lda;
     uint32_t sum = 0;
-    for (int64_t i = 0; i < k_padded; ++i) sum += static_cast<uint32_t>(row[i]);
+    for (int64_t i = 0; i < k; ++i) sum += static_cast<uint32_t>(row[i]);
     sums[r] = static_cast<int32_t>(sum);
   }
 }

@@ -124,15 +124,15 @@ void gather(const Gather& g, int64_t row_begin, int64_t rows, void* dst) {
   gather_rows<Flip>(g, row_begin, rows, static_cast<uint8_t*>(dst));
 }
 
-void row_sums(const void* a, int64_t lda, int64_t rows, int64_t k_padded, int32_t* sums) {
+void row_sums(const void* a, int64_t lda, int64_t rows, int64_t k, int32_t* sums) {
   const __m512i ones = _mm512_set1_epi8(1);
   for (int64_t r = 0; r < rows; ++r) {
     const uint8_t* row = static_cast<const uint8_t*>(a) + r * lda;
     __m512i sum = _mm512_setzero_si512();
     int64_t i = 0;
-    for (; i + 64 <= k_padded; i += 64) sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(row + i), ones);
-    if (i < k_padded) {
-      const __mmask64 some = ~uint64_t{0} >> (64 - (k_padded - i));
+    for (; i + 64 <= k; i += 64) sum = _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(row + i), ones);
+    if (i < k) {
+      const __mmask64 some = ~uint64_t{0} >> (64 - (k - i));
       sum = _mm512_dpbusd_epi32(sum, _mm512_maskz_loadu_epi8(some, row + i), ones);
     }
     sums[r] = _mm512_reduce_add_epi32(sum);
