@@ -11,7 +11,8 @@
 //  - Unnamed dimensions of the model's inputs are symbols "?<input>.<axis>". Declared types of other values are not
 //    trusted: shapes are inferred.
 //  - Nodes are in an order in which every value is made before it is used.
-//  - A graph output that is an input, a constant or another output too comes from an Identity node of its own.
+//  - A graph output that is a constant, or another value under a further name, comes from an Identity node of its own.
+//    An input may be an output as well, under its own name.
 //
 // Sub-graphs (If, Loop, Scan, SequenceMap) are closed graphs: values of outer scopes that a node's bodies use are
 // further inputs of the node, after its own, in order of first use over all its bodies, and further inputs at the end

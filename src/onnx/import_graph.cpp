@@ -115,6 +115,7 @@ void Importer::add_inputs(Scope& scope, const GraphProto& proto, const Where& wh
 
 void Importer::add_outputs(Scope& scope, const GraphProto& proto, const Where& where, bool main) {
   Graph& graph = scope.build.graph;
+  std::unordered_set<std::string_view> given;
   for (size_t i = 0; i < proto.outputs.size(); ++i) {
     Where at = where.child("output", static_cast<int64_t>(i));
     ValueInfo info = read_value_info(proto.outputs[i], at);
@@ -122,21 +123,14 @@ void Importer::add_outputs(Scope& scope, const GraphProto& proto, const Where& w
     auto id = try_find(scope, info.name, at);
     if (!id || *id == kNone)
       at.reject(fmt::format("graph output '{}' is made by no node and is no input or initializer", info.name));
-    bool plain = graph.value(*id).producer != kNone && graph.value(*id).name == info.name && !graph.is_output(*id);
+    const std::string name(info.name);
+    if (!given.insert(info.name).second && main) at.reject(fmt::format("graph output '{}' is given twice", name));
+    // Outputs are found by name and made by a node: a constant, or a value of another name, needs a node of its own.
+    // An input that is handed on under its own name is output as it is.
+    bool plain = graph.value(*id).name == name && !graph.value(*id).is_constant();
     if (main && !plain) {
-      // Outputs are found by name and owned by a node: a further name needs a further value.
-      bool taken = graph.value(*id).name == info.name || scope.build.names.contains(std::string(info.name));
-      for (ValueId v : graph.outputs) {
-        if (graph.value(v).name == info.name) at.reject(fmt::format("graph output '{}' is given twice", info.name));
-      }
-      std::string name(info.name);
-      if (taken && graph.value(*id).name == info.name) {
-        graph.value(*id).name = unique_name(scope.build, name);
-        bool input = std::find(graph.inputs.begin(), graph.inputs.end(), *id) != graph.inputs.end();
-        if (input) std::swap(graph.value(*id).name, name);
-      }
-      NodeId node = place_node(scope, "Identity", {*id}, {name}, {}, "");
-      id = graph.node(node).outputs[0];
+      if (graph.value(*id).name == name) graph.value(*id).name = unique_name(scope.build, name);
+      id = graph.node(place_node(scope, "Identity", {*id}, {name}, {}, "")).outputs[0];
     }
     // What is declared only fills in what could not be inferred.
     Type& type = graph.value(*id).type;
@@ -160,9 +154,10 @@ Body Importer::import_body(Scope& outer, Bytes bytes, std::string attribute, con
 // The inputs of the node grow by what its bodies capture; all bodies get the same further inputs in the same order.
 void Importer::attach_bodies(NodeEdit& edit, std::vector<Body>& bodies) {
   std::vector<ValueId> all;
+  std::unordered_set<ValueId> seen;
   for (const Body& b : bodies) {
     for (const Capture& c : b.captures) {
-      if (std::find(all.begin(), all.end(), c.outer) == all.end()) all.push_back(c.outer);
+      if (seen.insert(c.outer).second) all.push_back(c.outer);
     }
   }
   for (Body& b : bodies) {
@@ -171,17 +166,17 @@ void Importer::attach_bodies(NodeEdit& edit, std::vector<Body>& bodies) {
     // The iteration number and condition are scalars by definition.
     for (size_t i = 0; edit.op == "Loop" && i < std::min<size_t>(b.own_inputs, 2); ++i)
       g.value(g.inputs[i]).type.shape = Shape{};
+    std::unordered_map<ValueId, ValueId> inner;
+    for (const Capture& c : b.captures) inner.emplace(c.outer, c.inner);
     for (ValueId outer : all) {
-      auto at = std::find_if(b.captures.begin(), b.captures.end(), [&](const Capture& c) { return c.outer == outer; });
-      if (at != b.captures.end()) {
-        g.inputs.push_back(at->inner);
-      } else {
-        const Value& v = edit.graph.value(outer);
-        Type type = v.type.is_tensor() ? Type::tensor(v.type.dtype) : v.type;
-        std::string stem = v.name;
-        // Not used inside; only its place counts. Its name must not meet one that is.
-        g.add_input(fmt::format("{}~unused{}", stem, g.inputs.size()), std::move(type));
+      if (auto at = inner.find(outer); at != inner.end()) {
+        g.inputs.push_back(at->second);
+        continue;
       }
+      // Not used inside; only its place counts.
+      const Value& v = edit.graph.value(outer);
+      Type type = v.type.is_tensor() ? Type::tensor(v.type.dtype) : v.type;
+      g.add_input(fmt::format("{}~unused{}", v.name, g.inputs.size()), std::move(type));
     }
     edit.attrs.set(b.attribute, b.graph);
   }

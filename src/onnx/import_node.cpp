@@ -23,6 +23,8 @@ int64_t first_opset(std::string_view op) {
   return at == table.end() ? 1 : at->second;
 }
 
+constexpr size_t kMaxAttributes = 1000;
+
 // How messages call a node.
 std::string label(const NodeProto& node, int64_t version) {
   return fmt::format("node '{}' ({}, domain {}, opset {})",
@@ -155,6 +157,9 @@ void Importer::import_node(Scope& scope, const NodeProto& node, const Where& whe
   int64_t version = 0;
   try {
     if (node.op.empty()) where.reject("a node has no op_type");
+    if (node.attributes.size() > kMaxAttributes)
+      where.reject(
+          fmt::format("a node has {} attributes; at most {} are taken", node.attributes.size(), kMaxAttributes));
     auto function = function_index_.find(fmt::format("{}:{}:{}", node.domain, node.op, node.overload));
     if (function != function_index_.end()) {
       import_call(scope, node, function->second, where);
