@@ -146,7 +146,7 @@ ConvShape square(int64_t size, int64_t cin, int64_t cout, int64_t kernel, int64_
   return s;
 }
 
-void run_all(Bench& b) {
+void run_yolo(Bench& b) {
   b.run_conv("yolov8n", square(640, 3, 16, 3, 2), true);
   b.run_conv("yolov8n", square(640, 3, 16, 3, 2));
   b.run_conv("yolov8n", square(320, 16, 32, 3, 2));
@@ -166,6 +166,9 @@ void run_all(Bench& b) {
   b.run_conv("yolov8n", square(20, 256, 256, 1, 1));
   b.run_conv("yolov8n", square(20, 128, 128, 3, 1));
   b.run_conv("yolov8n", square(20, 512, 256, 1, 1));
+}
+
+void run_mobile(Bench& b) {
   b.run_conv("mobilenetv2", square(112, 16, 96, 1, 1));
   b.run_conv("mobilenetv2", square(56, 24, 144, 1, 1));
   b.run_conv("mobilenetv2", square(56, 144, 24, 1, 1));
@@ -185,6 +188,9 @@ void run_all(Bench& b) {
   b.run_depthwise("mobilenetv2", square(7, 960, 960, 3, 1, 960));
   b.run_depthwise("mobilenetv3", square(28, 120, 120, 5, 1, 120));
   b.run_depthwise("mobilenetv3", square(14, 672, 672, 5, 2, 672));
+}
+
+void run_residual(Bench& b) {
   b.run_conv("resnet20", square(32, 3, 16, 3, 1), true);
   b.run_conv("resnet20", square(32, 16, 16, 3, 1));
   b.run_conv("resnet20", square(16, 32, 32, 3, 1));
@@ -201,6 +207,9 @@ void run_all(Bench& b) {
   b.run_conv("superres", square(224, 64, 64, 3, 1));
   b.run_conv("superres", square(224, 64, 32, 3, 1));
   b.run_conv("superres", square(224, 32, 9, 3, 1));
+}
+
+void run_gemms(Bench& b) {
   b.run_gemm("bert", 128, 768, 768);
   b.run_gemm("bert", 128, 3072, 768);
   b.run_gemm("bert", 128, 768, 3072);
@@ -228,6 +237,9 @@ int main(int argc, char** argv) {
   }
   tenon::cpu::Bench bench(options);
   std::printf("%s, %d threads, measured peak %.1f GFLOP/s\n", tenon::cpu::isa_name(), options.threads, bench.peak);
-  run_all(bench);
+  run_yolo(bench);
+  run_mobile(bench);
+  run_residual(bench);
+  run_gemms(bench);
   return 0;
 }

@@ -59,7 +59,7 @@ void cut_work(const ConvShape& s, int threads, Plan& plan) {
   if (plan.sparse) plan.block_rows = 1;
   const double work =
       static_cast<double>(s.n * plan.oh * plan.ow) * static_cast<double>(s.cout * plan.cin * s.kh * s.kw);
-  if (threads > 1 && work > 2e5) {
+  if (threads > 1 && work > 5e5) {
     const int64_t wanted = ceil_div(4 * threads, s.n);
     const bool many_weights = plan.cin * s.kh * s.kw * s.cout > s.h * s.w * s.cin * 2;
     if (many_weights) plan.panel_groups = std::min(plan.panels * s.groups, wanted);

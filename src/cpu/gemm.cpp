@@ -14,13 +14,14 @@ namespace {
 // A block of A rows (kRowBytes) is meant to stay in the second-level cache while the panels of B pass over
 // it.
 constexpr int64_t kRowBytes = 512 << 10;
-constexpr int64_t kMaxDepth = 512;  // of k in one pass: a panel of B then fills at most 64 KiB
+constexpr int64_t kMaxBlockRows = 1024;  // what a post-op gets at a time must still be in the cache
+constexpr int64_t kMaxDepth = 512;       // of k in one pass: a panel of B then fills at most 64 KiB
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t align16(int64_t floats) { return ceil_div(floats, 16) * 16; }
 
 // Products below this size are not worth waking a thread (some microseconds of one core).
-constexpr double kSmallWork = 2e5;
+constexpr double kSmallWork = 5e5;
 
 double work(int64_t batch, int64_t m, int64_t n, int64_t k) {
   return static_cast<double>(batch) * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
@@ -72,8 +73,8 @@ struct Cut {
 Cut cut_work(const TileKernels& kernels, int64_t m, int64_t n, int64_t k, int threads, int64_t batch) {
   const int64_t panels = ceil_div(n, kernels.panel());
   const int64_t tiles = ceil_div(m, kernels.max_rows);
-  int64_t block_rows =
-      std::max<int64_t>(kernels.max_rows * 4, kRowBytes / 4 / std::max<int64_t>(1, std::min(k, kMaxDepth)));
+  const int64_t fit = kRowBytes / 4 / std::max<int64_t>(1, std::min(k, kMaxDepth));
+  const int64_t block_rows = std::clamp<int64_t>(fit, kernels.max_rows * 4, kMaxBlockRows);
   Cut cut{ceil_div(m, block_rows), 1};
   if (threads == 1) return cut;
   if (work(batch, m, n, k) < kSmallWork) return cut;

@@ -3,7 +3,8 @@
 // A constant B is packed once, into memory of the caller's; the packed form has no pointers, so it may live
 // in a mapped file, and is valid for one `layout_id()` (cpu/isa.hpp). No run function allocates: workspace is
 // queried in floats and handed in, 64-byte aligned (packed B too); its contents need not be set. Everything
-// is thread-safe as long as outputs and workspaces are distinct. All strides count floats. Zero sizes are
+// is thread-safe as long as outputs and workspaces are distinct. Workspace queries take the
+// number of threads of the pool that will run. All strides count floats. Zero sizes are
 // allowed; k = 0 gives the bias alone.
 #pragma once
 

@@ -1,7 +1,7 @@
 // 3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications of the direct sum, at one to
-// three times its rounding error (measured for 16 to 512 channels: 0.8e-6 to 2.9e-6 of the largest output, direct 0.3e-6
-// to 2.1e-6), and four times the memory for weights. A candidate beside cpu/conv.hpp, whose rules and epilogue it
-// shares; the caller measures and chooses. The filter is transformed in double when it is packed.
+// three times its rounding error (measured for 16 to 512 channels: 0.8e-6 to 2.9e-6 of the largest output, direct
+// 0.3e-6 to 2.1e-6), and four times the memory for weights. A candidate beside cpu/conv.hpp, whose rules and epilogue
+// it shares; the caller measures and chooses. The filter is transformed in double when it is packed.
 //
 // Interpolation points are 0, +-sqrt(1/2), +-sqrt(2) and infinity: their products stay nearer to 1 than those of the
 // usual 0, +-1, +-2, which keeps the rounding errors smaller. Lavin and Gray, "Fast algorithms for convolutional neural

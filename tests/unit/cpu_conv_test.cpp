@@ -94,6 +94,30 @@ Floats pack(const ConvShape& s, const Floats& w, Source source) {
   return packed;
 }
 
+void expect_naive(const ConvShape& s, const Image& src, const Floats& w, const Floats& bias, bool fused,
+                  const Image& dst, double allowed) {
+  ASSERT_TRUE(dst.data.intact());
+  size_t written = 0;
+  for (size_t i = 0; i < dst.data.size(); ++i) written += std::isnan(dst.data[i]) ? 0 : 1;
+  ASSERT_EQ(written, static_cast<size_t>(s.n * s.oh() * s.ow() * s.cout))
+      << "wrote outside of the channels, or too little";
+  for (int64_t i = 0; i < s.n; ++i) {
+    for (int64_t y = 0; y < s.oh(); ++y) {
+      for (int64_t x = 0; x < s.ow(); ++x) {
+        for (int64_t c = 0; c < s.cout; ++c) {
+          double want = naive(s, src, w, i, y, x, c);
+          if (fused) {
+            want = std::clamp(want + bias[c], -0.5, 1.5);
+            want += static_cast<double>(((i * s.oh() + y) * s.ow() + x) % (s.ow() + 2)) + 0.5 * static_cast<double>(c);
+          }
+          ASSERT_NEAR(dst.data[dst.index(i, y, x, c)], want, allowed + 1e-6 * std::abs(want))
+              << i << " " << y << " " << x << " " << c;
+        }
+      }
+    }
+  }
+}
+
 void check_conv(const ConvShape& s, int threads, int64_t slack, bool fused, Source source) {
   SCOPED_TRACE(testing::Message() << s.n << "x" << s.h << "x" << s.w << "x" << s.cin << " -> " << s.cout << ", " << s.kh
                                   << "x" << s.kw << ", " << threads << " threads, slack " << slack);
@@ -134,26 +158,8 @@ void check_conv(const ConvShape& s, int threads, int64_t slack, bool fused, Sour
     conv_planar(pool, s, args, PlanarStrides::dense(s.cin, s.h, s.w), workspace.data());
     ASSERT_TRUE(workspace.intact());
   }
-  ASSERT_TRUE(dst.data.intact() && packed.intact());
-  size_t written = 0;
-  for (size_t i = 0; i < dst.data.size(); ++i) written += std::isnan(dst.data[i]) ? 0 : 1;
-  ASSERT_EQ(written, static_cast<size_t>(s.n * s.oh() * s.ow() * s.cout))
-      << "wrote outside of the channels, or too little";
-  for (int64_t i = 0; i < s.n; ++i) {
-    for (int64_t y = 0; y < s.oh(); ++y) {
-      for (int64_t x = 0; x < s.ow(); ++x) {
-        for (int64_t c = 0; c < s.cout; ++c) {
-          double want = naive(s, src, w, i, y, x, c);
-          if (fused) {
-            want = std::clamp(want + bias[c], -0.5, 1.5);
-            want += static_cast<double>(((i * s.oh() + y) * s.ow() + x) % (s.ow() + 2)) + 0.5 * static_cast<double>(c);
-          }
-          ASSERT_NEAR(dst.data[dst.index(i, y, x, c)], want, allowed + 1e-6 * std::abs(want))
-              << i << " " << y << " " << x << " " << c;
-        }
-      }
-    }
-  }
+  ASSERT_TRUE(packed.intact());
+  expect_naive(s, src, w, bias, fused, dst, allowed);
 }
 
 TEST(CpuConv, MatchesNaive) {
