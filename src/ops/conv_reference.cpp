@@ -76,7 +76,42 @@ ConvPlan plan_conv(const RefContext& ctx, const Dims& x, const Dims& w) {
   return p;
 }
 
-std::vector<double> convolve(const ConvPlan& p, const std::vector<double>& x, const std::vector<double>& w) {
+namespace {
+
+// The same convolution with longer rows: axes of one element are dropped, and one that looks at a single position
+// (kernel 1, no stride, no padding) runs along one axis.
+ConvPlan flattened(const ConvPlan& p) {
+  const Window& w = p.window;
+  ConvPlan out{w, {p.in[0], p.in[1]}, {p.weight[0], p.weight[1]}, {p.out[0], p.out[1]}, p.group};
+  out.window.kernel.clear(), out.window.strides.clear(), out.window.dilations.clear();
+  out.window.begins.clear(), out.window.ends.clear();
+  bool pointwise = true;
+  for (size_t i = 0; i < w.axes(); ++i) {
+    bool plain = w.kernel[i] == 1 && w.begins[i] == 0 && w.ends[i] == 0;
+    pointwise = pointwise && plain && w.strides[i] == 1;
+    if (plain && p.in[i + 2] == 1) continue;
+    out.in.push_back(p.in[i + 2]);
+    out.weight.push_back(p.weight[i + 2]);
+    out.out.push_back(p.out[i + 2]);
+    out.window.kernel.push_back(w.kernel[i]);
+    out.window.strides.push_back(w.strides[i]);
+    out.window.dilations.push_back(w.dilations[i]);
+    out.window.begins.push_back(w.begins[i]);
+    out.window.ends.push_back(w.ends[i]);
+  }
+  if (!pointwise && !out.window.kernel.empty()) return out;
+  out.in = {p.in[0], p.in[1], product(p.in, 2, p.in.size())};
+  out.out = {p.out[0], p.out[1], out.in[2]};
+  out.weight = {p.weight[0], p.weight[1], 1};
+  out.window.kernel = out.window.strides = out.window.dilations = {1};
+  out.window.begins = out.window.ends = {0};
+  return out;
+}
+
+}  // namespace
+
+std::vector<double> convolve(const ConvPlan& plan, const std::vector<double>& x, const std::vector<double>& w) {
+  ConvPlan p = flattened(plan);
   std::vector<double> out(static_cast<size_t>(element_count(p.out)), 0.0);
   int64_t in_area = product(p.in, 2, p.in.size()), out_area = product(p.out, 2, p.out.size());
   int64_t kernel_area = product(p.weight, 2, p.weight.size());
