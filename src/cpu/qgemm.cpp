@@ -80,12 +80,7 @@ const BlobHeader& checked_header(const void* packed, uint32_t layout, int64_t gr
 
 namespace {
 
-// Weight (k, n) as int8: uint8 loses 128, and so does its zero point.
-int32_t weight(const PackSource& s, int64_t k, int64_t n) {
-  const int64_t at = k / s.inner * s.outer_stride + k % s.inner * s.inner_stride + n * s.col_stride;
-  return s.type == QType::kU8 ? s.data[at] - 128 : static_cast<int8_t>(s.data[at]);
-}
-
+// uint8 weights lose 128, and so do their zero points.
 int32_t zero_point(const PackSource& s, int64_t n) {
   if (!s.zero_points) return s.type == QType::kU8 ? -128 : 0;
   return s.zero_points[s.zero_point_per_column ? n : 0] - (s.type == QType::kU8 ? 128 : 0);
@@ -107,16 +102,25 @@ void pack_header(const BlobHeader& header, void* packed) {
 
 namespace {
 
+// Columns [n, n + kPanel) of the weights, all as int8: flipping the highest bit takes 128 from a uint8.
 template <class T, int Group>
-void pack_columns(const BlobHeader& h, const PackSource& s, int64_t n, int32_t* sum, T* panel) {
-  T* to = panel + (n % kPanel) * Group;
-  uint32_t total = 0;
-  for (int64_t k = 0; k < h.k_padded; ++k) {
-    const int32_t w = n < h.n && k < h.k ? weight(s, k, n) : 0;
-    total += static_cast<uint32_t>(w);
-    to[k / Group * Group * kPanel + k % Group] = static_cast<T>(w);
+void pack_panel(const BlobHeader& h, const PackSource& s, int64_t n, int32_t* sums, T* panel) {
+  const uint8_t flip = s.type == QType::kU8 ? 0x80 : 0;
+  const int64_t columns = std::min(h.n - n, kPanel);
+  uint32_t totals[kPanel] = {};
+  std::fill(panel, panel + kPanel * h.k_padded, T{0});
+  for (int64_t outer = 0, k = 0; k < h.k; ++outer) {
+    for (int64_t inner = 0; inner < s.inner; ++inner, ++k) {
+      const uint8_t* from = s.data + outer * s.outer_stride + inner * s.inner_stride + n * s.col_stride;
+      T* to = panel + k / Group * Group * kPanel + k % Group;
+      for (int64_t c = 0; c < columns; ++c) {
+        const auto w = static_cast<int8_t>(from[c * s.col_stride] ^ flip);
+        totals[c] += static_cast<uint32_t>(w);
+        to[c * Group] = w;
+      }
+    }
   }
-  *sum = static_cast<int32_t>(total);
+  for (int64_t c = 0; c < kPanel; ++c) sums[c] = static_cast<int32_t>(totals[c]);
 }
 
 }  // namespace
@@ -128,13 +132,13 @@ void pack_group(const BlobHeader& h, const PackSource& s, int64_t group, void* p
   auto* panels = const_cast<uint8_t*>(out.panels);
   const int64_t columns = panels_of(h.n) * kPanel;
   const int64_t panel_bytes = kPanel * h.k_padded * element_bytes(h.layout);
-  for (int64_t n = 0; n < columns; ++n) {
+  for (int64_t n = 0; n < columns; ++n) zero_points[n] = n < h.n ? zero_point(s, n) : 0;
+  for (int64_t n = 0; n < columns; n += kPanel) {
     uint8_t* panel = panels + n / kPanel * panel_bytes;
-    zero_points[n] = n < h.n ? zero_point(s, n) : 0;
     if (h.layout == kLayoutI8x4) {
-      pack_columns<int8_t, 4>(h, s, n, sums + n, reinterpret_cast<int8_t*>(panel));
+      pack_panel<int8_t, 4>(h, s, n, sums + n, reinterpret_cast<int8_t*>(panel));
     } else {
-      pack_columns<int16_t, 2>(h, s, n, sums + n, reinterpret_cast<int16_t*>(panel));
+      pack_panel<int16_t, 2>(h, s, n, sums + n, reinterpret_cast<int16_t*>(panel));
     }
   }
 }

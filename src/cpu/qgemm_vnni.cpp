@@ -145,11 +145,7 @@ template <int NV>
 struct Requant {
   __m512 scale[NV], bias[NV], lo, hi;
   __m512i term[NV], factor[NV];
-  bool has_bias, has_lo;
-
-  Requant(const EpilogueTile& t, const Parameters& p, int64_t c)
-      : lo(_mm512_set1_ps(p.lo)), hi(_mm512_set1_ps(p.hi)), has_bias(t.epilogue->bias != nullptr) {
-    has_lo = t.epilogue->lo > -std::numeric_limits<float>::max();
+  Requant(const EpilogueTile& t, const Parameters& p, int64_t c) : lo(_mm512_set1_ps(p.lo)), hi(_mm512_set1_ps(p.hi)) {
     for (int v = 0; v < NV; ++v) {
       scale[v] = _mm512_load_ps(p.scale + c + 16 * v);
       bias[v] = _mm512_load_ps(p.bias + c + 16 * v);
@@ -159,13 +155,13 @@ struct Requant {
   }
 
   // Rounded, before the zero point. Too low a float becomes the lowest int32, which saturates as it should.
-  template <bool kRowTerm>
+  // kPlain: there is no bias and no lower bound.
+  template <bool kRowTerm, bool kPlain>
   inline __m512i apply(const int32_t* acc, int32_t row_sum, int v) const {
     __m512i sum = _mm512_add_epi32(_mm512_load_si512(acc), term[v]);
     if constexpr (kRowTerm) sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(_mm512_set1_epi32(row_sum), factor[v]));
     __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale[v]);
-    if (has_bias) x = _mm512_add_ps(x, bias[v]);
-    if (has_lo) x = _mm512_max_ps(x, lo);
+    if constexpr (!kPlain) x = _mm512_max_ps(_mm512_add_ps(x, bias[v]), lo);
     return _mm512_cvtps_epi32(_mm512_min_ps(x, hi));
   }
 };
@@ -195,7 +191,7 @@ inline void store_rows(__m512i all, uint8_t* out, int64_t ld, int64_t rows, __mm
   }
 }
 
-template <int NV, bool kSigned, bool kRowTerm>
+template <int NV, bool kSigned, bool kRowTerm, bool kPlain>
 void requant_columns(const EpilogueTile& t, const Parameters& p, int64_t c) {
   constexpr int64_t kRows = 4 / NV;
   const Requant<NV> requant(t, p, c);
@@ -210,19 +206,25 @@ void requant_columns(const EpilogueTile& t, const Parameters& p, int64_t c) {
     for (int i = 0; i < 4; ++i) {
       const int64_t row = r + i / NV < t.rows ? r + i / NV : t.rows - 1;
       const int32_t sum = kRowTerm ? t.row_sums[row] : 0;
-      v[i] = requant.template apply<kRowTerm>(t.acc + row * kTileCols + c + 16 * (i % NV), sum, i % NV);
+      v[i] = requant.template apply<kRowTerm, kPlain>(t.acc + row * kTileCols + c + 16 * (i % NV), sum, i % NV);
     }
     store_rows<NV>(pack64<kSigned>(v, zp), out + r * ld, ld, t.rows - r, some);
   }
 }
 
-template <bool kSigned, bool kRowTerm>
+template <bool kSigned, bool kRowTerm, bool kPlain>
 void requant(const EpilogueTile& t) {
   const Parameters p(t);
-  if (t.cols == kTileCols) return requant_columns<4, kSigned, kRowTerm>(t, p, 0);
+  if (t.cols == kTileCols) return requant_columns<4, kSigned, kRowTerm, kPlain>(t, p, 0);
   int64_t c = 0;
-  for (; c + 32 <= t.cols; c += 32) requant_columns<2, kSigned, kRowTerm>(t, p, c);
-  for (; c < t.cols; c += 16) requant_columns<1, kSigned, kRowTerm>(t, p, c);
+  for (; c + 32 <= t.cols; c += 32) requant_columns<2, kSigned, kRowTerm, kPlain>(t, p, c);
+  for (; c < t.cols; c += 16) requant_columns<1, kSigned, kRowTerm, kPlain>(t, p, c);
+}
+
+template <bool kSigned, bool kRowTerm>
+void requant(const EpilogueTile& t) {
+  const bool plain = !t.epilogue->bias && t.epilogue->lo < -std::numeric_limits<float>::max();
+  return plain ? requant<kSigned, kRowTerm, true>(t) : requant<kSigned, kRowTerm, false>(t);
 }
 
 void epilogue(const EpilogueTile& t) {
