@@ -75,7 +75,10 @@ void bench(const BenchVerb& o) {
   if (!o.inputs.empty()) {
     inputs = read_inputs(g, o.inputs);
   } else {
-    auto dims = input_dims(g, wanted_shapes(g, o.model, 1));
+    // What a plan was made for is what is measured, unless another shape is asked for.
+    bool asked = !o.model.shapes.empty() || !o.model.opt_shapes.empty() || o.model.batch > 0;
+    auto dims = asked ? std::nullopt : engine->planned_dims();
+    if (!dims) dims = input_dims(g, wanted_shapes(g, o.model, 1));
     expect(dims.has_value(), "the model's input shapes are open: give --shape NAME:DIMS or --inputs FILE");
     inputs = sample_inputs(g, *dims);
   }

@@ -21,6 +21,37 @@ std::string shapes_text(const Graph& g, const std::vector<Dims>& dims) {
   return out;
 }
 
+// Exporters write the sizes of their example input into the file also where the network takes any. A shape that the
+// caller asks for wins: the dimension that contradicts it becomes a symbol, and all shapes behind it are inferred anew.
+// (A network that really needs the declared size is refused by the inference, with the node that needs it.)
+std::vector<std::string> free_contradicted_dims(Graph& g, const std::map<std::string, Dims>& shapes) {
+  std::vector<std::string> notes;
+  for (ValueId v : g.inputs) {
+    Value& value = g.value(v);
+    auto given = shapes.find(value.name);
+    if (given == shapes.end() || !value.type.shape || value.type.shape->size() != given->second.size()) continue;
+    std::string declared = value.type.text();
+    bool freed = false;
+    for (size_t i = 0; i < given->second.size(); ++i) {
+      Dim& dim = (*value.type.shape)[i];
+      if (!dim.is_const() || dim.value() == given->second[i]) continue;
+      dim = Dim::symbol(fmt::format("?{}.{}", value.name, i));
+      freed = true;
+    }
+    if (freed) {
+      notes.push_back(fmt::format("the model declares input '{}' as {}; it is planned for {}, as asked", value.name,
+                                  declared, dims_text(given->second)));
+    }
+  }
+  if (notes.empty()) return notes;
+  for (int v = 0; v < g.value_count(); ++v) {
+    Value& value = g.value(v);
+    value.content.reset();
+    if (!value.is_constant() && value.producer != kNone) value.type = {};
+  }
+  return notes;
+}
+
 }  // namespace
 
 EngineCore::EngineCore(EngineOptions options)
@@ -38,6 +69,7 @@ std::shared_ptr<EngineCore> EngineCore::build(GraphPtr imported, const std::map<
   std::shared_ptr<EngineCore> e(new EngineCore(std::move(options)));
   e->graph_ = std::move(imported);
   e->profile_ = std::move(profile);
+  e->notes_ = free_contradicted_dims(*e->graph_, shapes);
   if (widen_half(*e->graph_, e->ops_)) e->notes_.emplace_back("float16 is computed in float32 on this device");
   e->reports_ = optimize(*e->graph_, e->ops_, e->options_.optimize);
   e->info_ = {{"tenon", kVersion},
@@ -206,6 +238,14 @@ std::shared_ptr<const Program> EngineCore::program_for(std::span<const Datum> in
     dims.push_back(tensor ? inputs[i].tensor.dims() : Dims());
   }
   return program(dims);
+}
+
+std::optional<std::vector<Dims>> EngineCore::planned_dims() const {
+  std::lock_guard lock(mutex_);
+  for (const Cached& c : programs_) {
+    if (c.pinned) return c.dims;
+  }
+  return std::nullopt;
 }
 
 Plan EngineCore::plan() const {

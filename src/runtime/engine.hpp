@@ -56,6 +56,8 @@ class EngineCore {
   /// Candidates per node of the last program made (not after load without planning).
   const std::vector<std::vector<Candidate>>& candidates() const noexcept { return candidates_; }
 
+  /// The input shapes that the build or the loaded plan was made for, the first of them; nothing when all stayed open.
+  std::optional<std::vector<Dims>> planned_dims() const;
   Plan plan() const;  ///< what save_plan writes
   int64_t weight_bytes() const { return weights_->bytes(); }
 
