@@ -49,7 +49,8 @@ void run_row(const Run& run, int64_t index, int64_t block_begin, int64_t block_e
   run.kernels->row(r);
   if (epilogue.post.fn != nullptr) {
     const ChannelBlocks blocks{s.cin, run.kernels->lanes};
-    const int64_t c = block_begin * blocks.lanes, end = std::min(s.cin, block_end * blocks.lanes);
+    // The last block ends at the last channel, so it may have stored anew what a block before it had finished.
+    const int64_t c = blocks.begin(block_begin), end = std::min(s.cin, block_end * blocks.lanes);
     epilogue.post.fn(epilogue.post.ctx, r.dst + c, index * run.ow, run.ow, r.dst_pixel, c, end - c);
   }
 }

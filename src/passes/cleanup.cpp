@@ -13,6 +13,8 @@ namespace {
 
 // Folding these would only blow a small description up into a large constant.
 constexpr int64_t kMaxGrowth = int64_t{1} << 20;
+// Weights may become wider (int8 to float32).
+constexpr int64_t kMaxFactor = 4;
 
 bool foldable(const Graph& g, const Node& n, const Op& op) {
   if (!op.pure || n.outputs.empty()) return false;
@@ -78,7 +80,7 @@ bool fold_constants(Graph& g, PassContext& context) {
     if (op == nullptr || !foldable(g, g.node(id), *op)) continue;
     // A hard budget before execution where the size is known, and a check of the real size after it where it is not.
     int64_t bytes = output_bytes(g, g.node(id));
-    if (bytes > std::max(kMaxGrowth, 2 * input_bytes(g, g.node(id))) || bytes > context.fold_bytes) continue;
+    if (bytes > std::max(kMaxGrowth, kMaxFactor * input_bytes(g, g.node(id))) || bytes > context.fold_bytes) continue;
     if (bytes < 0 && !op->data_shapes) continue;
     std::vector<Datum> inputs;
     std::vector<const Datum*> pointers;

@@ -84,7 +84,8 @@ Verdict judge_common(const Problem& p, bool depthwise, bool planar) {
   Format in = planar ? Format::kPlain : Format::kChannelsLast;
   if (p.in[0].format != in && !(formats_agree(p.in[0].dims) && !planar))
     return Verdict::no("the input is {}", name(p.in[0].format));
-  if (p.out[0].format != Format::kChannelsLast) return Verdict::no("the result is {}", name(p.out[0].format));
+  bool last = p.out[0].format == Format::kChannelsLast || formats_agree(p.out[0].dims);
+  if (!last) return Verdict::no("the result is {}", name(p.out[0].format));
   if (depthwise && !cpu::is_depthwise(s->shape)) return Verdict::no("not depthwise");
   if (!depthwise && cpu::is_depthwise(s->shape)) return Verdict::no("depthwise");
   if (planar && s->shape.groups != 1) return Verdict::no("groups");
