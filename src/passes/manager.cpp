@@ -35,14 +35,30 @@ bool clean(Graph& graph, PassContext& context, const OptimizeOptions& options) {
   return changed;
 }
 
+// Calls f(sub-graph). A branch of an If may contradict the shapes at hand because it is not the one that will be taken
+// (silero-vad has a branch for each sampling rate): such a branch stays as it was, and is an error when it runs.
 template <class F>
 void each_subgraph(Graph& graph, F&& f) {
   for (NodeId id : graph.order()) {
+    std::vector<Attrs::Item> items = graph.node(id).attrs.items();
     const Node& node = graph.node(id);
-    for (const auto& [name, attr] : node.attrs.items()) {
+    for (const auto& [name, attr] : items) {
       // Epilogues and regions are made by fusion and are already what they should be.
       if (name == "epilogue" || name == "body_region" || node.op == "tenon.Pointwise") continue;
-      if (const auto* g = std::get_if<GraphPtr>(&attr); g != nullptr && *g) f(**g);
+      const auto* g = std::get_if<GraphPtr>(&attr);
+      if (g == nullptr || !*g) continue;
+      if (node.op != "If") {
+        f(**g);
+        continue;
+      }
+      GraphPtr branch = (*g)->clone();
+      try {
+        f(*branch);
+      } catch (const Error& e) {
+        if (e.code() != Code::kInvalidArgument) throw;
+        continue;
+      }
+      graph.node(id).attrs.set(name, branch);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "graph/text.hpp"
+#include "passes/region.hpp"
 #include "plan/timing.hpp"
 
 namespace tenon {
@@ -280,6 +281,29 @@ class Selector {
 Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool,
                          const SelectOptions& options) {
   return Selector(graph, tactics, pool, options).run();
+}
+
+bool inline_refused(Graph& g, const TacticTable& tactics, const OpTable& ops, int threads) {
+  constexpr Format kBoth[] = {Format::kPlain, Format::kChannelsLast};
+  bool changed = false;
+  for (NodeId id : g.order()) {
+    const Node& n = g.node(id);
+    bool fused = n.op == "tenon.Pointwise" || n.attrs.has("epilogue");
+    if (!fused) continue;
+    bool willing = false;
+    for (Format in : kBoth) {
+      for (Format out : kBoth) {
+        if (willing || !is_static_node(g, n)) continue;
+        Problem problem = make_problem(g, n, in, out, threads);
+        for (const Tactic& t : tactics.of(n.op)) willing = willing || t.judge(problem).ok;
+      }
+    }
+    if (willing) continue;
+    inline_region(g, id);
+    changed = true;
+  }
+  if (changed) infer_types(g, ops);
+  return changed;
 }
 
 std::string timing_key(const Graph&, const Node& node, const Problem& problem, std::string_view tactic) {

@@ -141,6 +141,7 @@ GraphPtr EngineCore::specialize(const std::vector<Dims>& dims) const {
     if (t.is_tensor()) t.shape = to_shape(dims[i]);
   }
   optimize(*g, ops_, options_.optimize);
+  if (inline_refused(*g, tactics_, ops_, options_.threads)) g->compact();
   return g;
 }
 

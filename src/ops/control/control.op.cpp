@@ -1,6 +1,7 @@
 // Control flow: If, Loop, Scan. Bodies are closed graphs: what they capture from outside are further inputs of the
 // node, after its own, and further inputs at the end of each body; attribute "captures" says how many.
 #include <algorithm>
+#include <exception>
 
 #include "base/checked.hpp"
 #include "graph/interpret.hpp"
@@ -81,13 +82,22 @@ void infer_if(InferContext& ctx) {
   captures_of(ctx, ctx.input_count(), 1);
   auto condition = ctx.ints(0);
   std::vector<Type> types, out;
+  std::exception_ptr impossible;
   for (size_t i = 1; i < ctx.input_count(); ++i) types.push_back(ctx.type(i));
   for (int k : {0, 1}) {
     ctx.require(bodies[k]->inputs.size() == types.size() && bodies[k]->outputs.size() >= ctx.output_count(),
                 "a branch has {} inputs and {} outputs for {} captures and {} outputs", bodies[k]->inputs.size(),
                 bodies[k]->outputs.size(), types.size(), ctx.output_count());
     if (condition && condition->size() == 1 && ((*condition)[0] != 0) != (k == 0)) continue;
-    std::vector<Type> branch = infer_body(*bodies[k], types, ctx.ops());
+    std::vector<Type> branch;
+    try {
+      branch = infer_body(*bodies[k], types, ctx.ops());
+    } catch (const Error&) {
+      // With these inputs this branch cannot run, so the other one is what will: it decides the types.
+      if (k == 1 && out.empty()) throw;
+      if (k == 0) impossible = std::current_exception();
+      continue;
+    }
     for (size_t i = 0; i < ctx.output_count(); ++i) {
       if (i >= out.size()) {
         out.push_back(branch[i]);
@@ -96,6 +106,7 @@ void infer_if(InferContext& ctx) {
       }
     }
   }
+  if (impossible && out.empty()) std::rethrow_exception(impossible);
   for (size_t i = 0; i < out.size(); ++i) ctx.output(i, out[i]);
 }
 
