@@ -252,20 +252,15 @@ class Worker {
     alignas(64) int32_t terms[kTileCols];
     alignas(64) int32_t factors[kTileCols];
     const int64_t cols = std::min(problem_.n - col, kTileCols);
-    const int32_t* bias =
-        problem_.epilogue->acc_bias ? problem_.epilogue->acc_bias + group * problem_.n + col : nullptr;
     tile_.panels = panels_of(cols);
     tile_.panel_stride = kPanel * header_.k_padded * kernels_.element_bytes;
     tile_.b = weights.panels + col / kPanel * tile_.panel_stride;
-    // (a - za)(b - zb) = ab - za b - zb a + za zb, summed over k; modulo 2^32.
-    const auto za = static_cast<uint32_t>(problem_.a_zp);
-    const auto k = static_cast<uint32_t>(header_.k);
-    for (int64_t c = 0; c < tile_.panels * kPanel; ++c) {
-      const auto zb = static_cast<uint32_t>(weights.zero_points[col + c]);
-      const uint32_t b = bias && c < cols ? static_cast<uint32_t>(bias[c]) : 0;
-      terms[c] = static_cast<int32_t>(b + za * (k * zb - static_cast<uint32_t>(weights.sums[col + c])));
-      factors[c] = static_cast<int32_t>(0u - zb);
-    }
+    alignas(64) int32_t padded_bias[kTileCols] = {};
+    const int32_t* bias = problem_.epilogue->acc_bias;
+    if (bias) bias += group * problem_.n + col;
+    if (bias && cols % kPanel != 0) bias = std::copy(bias, bias + cols, padded_bias) - cols;
+    kernels_.column_terms({weights.sums + col, weights.zero_points + col, bias, tile_.panels * kPanel, problem_.a_zp,
+                           static_cast<int32_t>(header_.k), terms, factors});
     const int32_t* row_factors = header_.has_zero_points ? factors : nullptr;
     const auto* first = static_cast<const uint8_t*>(tile_.a);
     for (int64_t r = 0; r < rows; r += kMaxTileRows) {

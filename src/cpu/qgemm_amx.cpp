@@ -213,7 +213,8 @@ const Kernels* amx_kernels() noexcept {
                               amx::tile,
                               vnni_kernels()->gather,
                               vnni_kernels()->row_sums,
-                              vnni_kernels()->epilogue};
+                              vnni_kernels()->epilogue,
+                              vnni_kernels()->column_terms};
   return &kTable;
 }
 

@@ -74,6 +74,18 @@ struct Parameters {
   explicit Parameters(const EpilogueTile& tile);
 };
 
+/// What undoes the zero points in `columns` (a multiple of 16) columns: (a - za)(b - zb) = ab - za b - zb a + za zb,
+/// summed over k, modulo 2^32. terms = bias + za (k zb - sums), to be added; factors = -zb, of the row's sum.
+struct ColumnTerms {
+  const int32_t* sums;
+  const int32_t* zero_points;
+  const int32_t* bias;  // [columns] or nullptr
+  int64_t columns;
+  int32_t za, k;
+  int32_t* terms;
+  int32_t* factors;
+};
+
 struct Kernels {
   QIsa isa;
   uint32_t layout;
@@ -85,6 +97,7 @@ struct Kernels {
   void (*gather)(const Gather& gather, int64_t row_begin, int64_t rows, void* dst);
   void (*row_sums)(const void* a, int64_t lda, int64_t rows, int64_t k, int32_t* sums);
   void (*epilogue)(const EpilogueTile& tile);
+  void (*column_terms)(const ColumnTerms& columns);
 };
 
 /// Kernels of an available instruction set; nullptr when this build or machine has none.

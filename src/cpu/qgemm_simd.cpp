@@ -202,6 +202,19 @@ void epilogue(const EpilogueTile& t) {
   }
 }
 
+void column_terms(const ColumnTerms& in) {
+  const E32 d;
+  const auto za = hn::Set(d, in.za);
+  const auto k = hn::Set(d, in.k);
+  for (int64_t c = 0; c < in.columns; c += kStep) {
+    const auto zb = hn::LoadU(d, in.zero_points + c);
+    auto term = hn::Mul(za, hn::Sub(hn::Mul(k, zb), hn::LoadU(d, in.sums + c)));
+    if (in.bias) term = hn::Add(term, hn::LoadU(d, in.bias + c));
+    hn::StoreU(term, d, in.terms + c);
+    hn::StoreU(hn::Sub(hn::Zero(d), zb), d, in.factors + c);
+  }
+}
+
 const Kernels* table() {
   static const Kernels kTable{HWY_TARGET == HWY_AVX3   ? QIsa::kAvx512
                               : HWY_TARGET == HWY_AVX2 ? QIsa::kAvx2
@@ -214,7 +227,8 @@ const Kernels* table() {
                               tile,
                               gather,
                               row_sums,
-                              epilogue};
+                              epilogue,
+                              column_terms};
   return &kTable;
 }
 

@@ -248,8 +248,17 @@ namespace tenon::cpu::q {
 const Kernels* vnni_kernels() noexcept {
   static const bool kHave = simd_kernels(QIsa::kAvx512) && __builtin_cpu_supports("avx512vnni");
   if (!kHave) return nullptr;
-  static const Kernels kTable{QIsa::kVnni,    kLayoutI8x4,   1, false, nullptr, nullptr, vnni::tile, vnni::gather,
-                              vnni::row_sums, vnni::epilogue};
+  static const Kernels kTable{QIsa::kVnni,
+                              kLayoutI8x4,
+                              1,
+                              false,
+                              nullptr,
+                              nullptr,
+                              vnni::tile,
+                              vnni::gather,
+                              vnni::row_sums,
+                              vnni::epilogue,
+                              simd_kernels(QIsa::kAvx512)->column_terms};
   return &kTable;
 }
 
