@@ -24,7 +24,8 @@ int vector_lanes();
 /// id must be packed again. Never 0; two ISAs may share an id where their packed forms are the same.
 uint32_t layout_id();
 
-/// The tiers that this machine has, lowest first; each is a name that `set_isa_cap` takes.
+/// The tiers that this machine has, lowest first; each is a name that `set_isa_cap` takes. Looks beneath a cap, so it
+/// must not run beside a kernel either.
 std::vector<std::string> isa_tiers();
 
 /// Uses no ISA above `name` from now on; "" takes the cap away. Throws invalid-argument for an unknown name.

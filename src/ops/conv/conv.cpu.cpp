@@ -1,9 +1,11 @@
-// CPU tactics of Conv: channels-last implicit GEMM, depthwise, a planar (NCHW) source for a network's first layer, 3-D.
+// CPU tactics of Conv: channels-last implicit GEMM, Winograd, depthwise, a planar (NCHW) source for a network's first
+// layer, 3-D.
 #include "cpu/conv.hpp"
 #include "base/error.hpp"
 #include "cpu/conv3d.hpp"
 #include "cpu/depthwise.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/winograd.hpp"
 #include "tactic/epilogue.hpp"
 #include "tactic/problem_window.hpp"
 #include "tactic/tactic.hpp"
@@ -98,32 +100,59 @@ Verdict judge_nhwc(const Problem& p) { return judge_common(p, false, false); }
 Verdict judge_depthwise(const Problem& p) { return judge_common(p, true, false); }
 Verdict judge_planar(const Problem& p) { return judge_common(p, false, true); }
 
-enum class Way { kNhwc, kDepthwise, kPlanar };
+// Winograd multiplies a quarter as often but reads four times the weights, which pays once an image has enough tiles
+// for each of them.
+Verdict judge_winograd(const Problem& p) {
+  Verdict v = judge_common(p, false, false);
+  if (!v.ok) return v;
+  std::string why;
+  const cpu::ConvShape s = setup_2d(p, why)->shape;
+  if (!cpu::winograd_applies(s)) return Verdict::no("not 3x3 of stride 1 with 16 channels or more");
+  if (s.n * s.oh() * s.ow() < 100 && s.cin * s.cout > 128 * 128) return Verdict::no("too few pixels for its weights");
+  return v;
+}
+
+enum class Way { kNhwc, kDepthwise, kPlanar, kWinograd };
+
+const char* way_name(Way way) {
+  return way == Way::kDepthwise ? "conv_depthwise" : way == Way::kWinograd ? "conv_winograd" : "conv";
+}
+
+size_t packed_floats(const cpu::ConvShape& shape, Way way) {
+  if (way == Way::kDepthwise) return cpu::depthwise_packed_floats(shape);
+  if (way == Way::kWinograd) return cpu::winograd_packed_floats(shape);
+  return cpu::conv_packed_floats(shape);
+}
+
+void pack(const cpu::ConvShape& shape, Way way, const float* weights, float* to) {
+  if (way == Way::kDepthwise) return cpu::depthwise_pack(shape, weights, to);
+  if (way == Way::kWinograd) return cpu::winograd_pack(shape, weights, to);
+  cpu::conv_pack(shape, weights, to);
+}
+
+size_t workspace_floats(const cpu::ConvShape& shape, Way way, int threads) {
+  if (way == Way::kDepthwise) return 0;
+  if (way == Way::kPlanar) return cpu::conv_planar_workspace_floats(shape, threads);
+  if (way == Way::kWinograd) return cpu::winograd_workspace_floats(shape, threads);
+  return cpu::conv_workspace_floats(shape, threads);
+}
 
 std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore& store, Way way) {
   std::string why;
   cpu::ConvShape shape = setup_2d(p, why)->shape;
   auto epilogue = *RowEpilogue::make(p, row_axes(p.out[0]), 1, why);
-  bool depthwise = way == Way::kDepthwise;
-  size_t floats = depthwise ? cpu::depthwise_packed_floats(shape) : cpu::conv_packed_floats(shape);
-  std::string key = fmt::format("conv{} g{} {}", depthwise ? "_depthwise" : "", shape.groups, cpu::layout_id());
+  std::string key = fmt::format("{} g{} {}", way_name(way), shape.groups, cpu::layout_id());
   const float* source = p.in[1].constant->data<float>();
-  const std::byte* packed = store.pack(*p.in[1].constant, key, static_cast<int64_t>(floats * 4), [&](std::byte* to) {
-    if (depthwise) {
-      cpu::depthwise_pack(shape, source, reinterpret_cast<float*>(to));
-    } else {
-      cpu::conv_pack(shape, source, reinterpret_cast<float*>(to));
-    }
-  });
+  const auto bytes = static_cast<int64_t>(packed_floats(shape, way) * sizeof(float));
+  const std::byte* packed = store.pack(*p.in[1].constant, key, bytes,
+                                       [&](std::byte* to) { pack(shape, way, source, reinterpret_cast<float*>(to)); });
   cpu::PlanarStrides planar{p.in[0].strides[1], p.in[0].rank() == 4 ? p.in[0].strides[2] : 0, p.in[0].strides[0]};
   cpu::ConvArgs args;
   args.weights = reinterpret_cast<const float*>(packed);
   args.src_strides = image_strides(p.in[0]);
   args.dst_strides = image_strides(p.out[0]);
   const float* bias = bias_of(p);
-  size_t workspace = way == Way::kPlanar ? cpu::conv_planar_workspace_floats(shape, p.threads)
-                     : depthwise         ? 0
-                                         : cpu::conv_workspace_floats(shape, p.threads);
+  const size_t workspace = workspace_floats(shape, way, p.threads);
   return make_kernel(
       [=](const RunArgs& a) {
         RowEpilogue::Bound bound;
@@ -136,6 +165,8 @@ std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore& store, Way way) {
           cpu::depthwise(a.pool, shape, c);
         } else if (way == Way::kPlanar) {
           cpu::conv_planar(a.pool, shape, c, planar, scratch);
+        } else if (way == Way::kWinograd) {
+          cpu::winograd(a.pool, shape, c, scratch);
         } else {
           cpu::conv(a.pool, shape, c, scratch);
         }
@@ -146,6 +177,7 @@ std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore& store, Way way) {
 std::unique_ptr<Kernel> prepare_nhwc(const Problem& p, WeightStore& s) { return prepare(p, s, Way::kNhwc); }
 std::unique_ptr<Kernel> prepare_depthwise(const Problem& p, WeightStore& s) { return prepare(p, s, Way::kDepthwise); }
 std::unique_ptr<Kernel> prepare_planar(const Problem& p, WeightStore& s) { return prepare(p, s, Way::kPlanar); }
+std::unique_ptr<Kernel> prepare_winograd(const Problem& p, WeightStore& s) { return prepare(p, s, Way::kWinograd); }
 
 // --- 3-D ---
 
@@ -232,6 +264,7 @@ std::unique_ptr<Kernel> prepare_3d(const Problem& p, WeightStore& store) {
 void define_conv_cpu(TacticTable& table) {
   table.add("Conv", {{"depthwise_nhwc", judge_depthwise, prepare_depthwise},
                      {"gemm_planar", judge_planar, prepare_planar},
+                     {"winograd_nhwc", judge_winograd, prepare_winograd},
                      {"gemm_nhwc", judge_nhwc, prepare_nhwc},
                      {"gemm_ndhwc", judge_3d, prepare_3d}});
 }
