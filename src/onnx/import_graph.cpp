@@ -53,6 +53,22 @@ DimSymbol Importer::symbols_of(std::string_view input) const {
   };
 }
 
+namespace {
+
+// What is declared of an output only fills in what could not be inferred; of its shape, the rank.
+void hint_output(Value& v, const Type& declared) {
+  bool unknown = v.type.kind == Type::Kind::kUnknown || (v.type.is_tensor() && v.type.dtype == DType::kUndefined);
+  if (unknown) {
+    v.type = declared;
+  } else if (v.type.is_tensor() && !v.type.shape && declared.is_tensor() && declared.shape) {
+    v.type.shape.emplace();
+    for (size_t i = 0; i < declared.shape->size(); ++i)
+      v.type.shape->push_back(Dim::symbol(fmt::format("?{}.{}", v.name.substr(0, 40), i)));
+  }
+}
+
+}  // namespace
+
 void Importer::fill_graph(Scope& scope, const GraphProto& proto, const Where& where, bool main) {
   if (!proto.name.empty()) scope.build.graph.name = std::string(proto.name);
   add_initializers(scope, proto, where);
@@ -132,10 +148,7 @@ void Importer::add_outputs(Scope& scope, const GraphProto& proto, const Where& w
       if (graph.value(*id).name == name) graph.value(*id).name = unique_name(scope.build, name);
       id = graph.node(place_node(scope, "Identity", {*id}, {name}, {}, "")).outputs[0];
     }
-    // What is declared only fills in what could not be inferred.
-    Type& type = graph.value(*id).type;
-    if (type.kind == Type::Kind::kUnknown || (type.is_tensor() && type.dtype == DType::kUndefined))
-      type = read_type(info.type, at.child("type"), symbols_of(info.name));
+    hint_output(graph.value(*id), read_type(info.type, at.child("type"), symbols_of(info.name)));
     graph.outputs.push_back(*id);
   }
   if (main && graph.outputs.empty()) where.reject("the graph has no outputs");
