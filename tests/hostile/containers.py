@@ -2,7 +2,7 @@
 import struct
 
 import wire as w
-from corpus import ANY, BAD, OK, Case
+from corpus import ANY, OK, Case
 
 ADD = w.node("Add", ["x", "k"], ["y"])
 IN, OUT = [w.value("x", w.FLOAT, [2])], [w.value("y", w.FLOAT, [2])]

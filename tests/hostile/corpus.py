@@ -2,7 +2,7 @@
 
 A case has a series (as in the list of bad inputs: T container, N topology, D dimensions, V values, X external data), a
 name, the bytes or a function that lays out a folder and returns the model's path, and what may happen:
-BAD: a typed error; OK: a build; ANY: either. Never a crash, an internal error, or more than the budget.
+BAD: a typed error; OK: a build; ANY: either; RES: an error, out of memory included. Never a crash, an internal error, or more than the budget.
 """
 import argparse
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Callable, Union
 
 import wire as w
 
-BAD, OK, ANY = (3, 4), (0,), (0, 3, 4)
+BAD, OK, ANY, RES = (3, 4), (0,), (0, 3, 4), (3, 4, 5)
 
 
 @dataclasses.dataclass
@@ -23,6 +23,7 @@ class Case:
     want: tuple = BAD
     feed: dict = None                   # inputs for `tenon run` after a build: {name: (numpy type, dims, bytes)}
     slow: bool = False                  # only with --full
+    run: bool = True                    # run what was built
     seconds: float = 1.0
 
     @property

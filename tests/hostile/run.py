@@ -2,9 +2,9 @@
 
     python tests/hostile/run.py --tenon build/release/tenon [--full] [--series N7] [--model FILE] [--plan FILE]
 
-Each case is a process: `tenon build CASE -o PLAN`, then `tenon run` where the case has inputs. Allowed are exit code 3
-(bad input), 4 (unsupported) and, where the case may or must build, 0; within 1 s of CPU time and 256 MB of resident
-memory above the file's size, no file outside touched. A limit on the address space keeps the machine alive whatever
+Each case is a process: `tenon build CASE -o PLAN`, then `tenon run CASE` if that built. A bad case must be refused by one
+of the two with exit code 3 (bad input), 4 (unsupported) or, when run, 5 (more memory than there is); never a signal or an
+internal error, within 1 s of CPU time and 256 MB of resident memory above the file's size each, no file outside touched. A limit on the address space keeps the machine alive whatever
 happens (so this is for builds without sanitizers; --sanitized lifts memory and time limits for those that have them).
 Only Python's standard library is needed.
 """
@@ -37,6 +37,7 @@ class Outcome:
     peak: int
     text: str
     fault: str = ""
+    at_run: bool = False
 
 
 def npz(path, feed):
@@ -56,6 +57,15 @@ def resident(pid):
         return 0
 
 
+def cpu_seconds(pid):
+    """So far: on a busy machine the clock on the wall says little."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return sum(int(v) for v in f.read().rpartition(")")[2].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return float("inf")
+
+
 def execute(command, limit_bytes, patience, folder):
     """(exit code, CPU seconds, wall seconds, peak bytes, last lines): minus the signal where one ended it, None on time out."""
     def limits():
@@ -70,7 +80,7 @@ def execute(command, limit_bytes, patience, folder):
         process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=limits,
                                    env={**os.environ, "HOME": str(folder), "TENON_CACHE": str(folder / "cache")})
         usage, code, peak = None, None, 0
-        while time.monotonic() - begin < patience * 3:
+        while time.monotonic() - begin < patience * 3 or cpu_seconds(process.pid) < patience and time.monotonic() - begin < 180:
             peak = max(peak, resident(process.pid))
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
@@ -118,23 +128,37 @@ def run_case(case, args):
         limit = 0 if args.sanitized else args.address_space * MEGA + size
         seconds = 60 if args.sanitized else max(case.seconds * 5, 5)
         before = {p for p in folder.rglob("*")}
-        command = [args.tenon, "run", path] if case.series.startswith("L") else [args.tenon, "build", path, "-o", folder / "out.plan", *args.build_args.split()]
+        plan = folder / "out.plan"
         if case.series.startswith("L"):
-            command += ["--inputs", args.inputs] if args.inputs else []
-        outcome = judge(case, execute(command, limit, seconds, folder), size, args)
-        if not outcome.fault and outcome.code and (folder / "out.plan").exists():
-            outcome.fault = "a plan was written in spite of the error"
-        if not outcome.fault and command[1] == "build" and outcome.code == 0 and not (folder / "out.plan").exists():
-            outcome.fault = "exit 0, but no plan"
-        left = [p.name for p in folder.rglob("*") if p not in before and p.name not in ("log", "out.plan", "cache") and "cache" not in p.parts]
-        if not outcome.fault and left:
+            return judge(case, execute([args.tenon, "run", path, *(["--inputs", args.inputs] if args.inputs else [])], limit, seconds, folder), size, args)
+        # What can only be seen with values at hand may build; running it must then say so.
+        built = dataclasses.replace(case, want=(0, *case.want))
+        outcome = judge(built, execute([args.tenon, "build", path, "-o", plan, *args.build_args.split()], limit, seconds, folder), size, args)
+        outcome.case = case
+        if outcome.fault:
+            return outcome
+        left = [p.name for p in folder.rglob("*") if p not in before and p.name not in ("log", "out.plan") and "cache" not in p.parts]
+        if left:
             outcome.fault = f"left {left[0]} behind"
-        if not outcome.fault and outcome.code == 0 and case.feed is not None:
-            npz(folder / "in.npz", case.feed)
-            ran = dataclasses.replace(case, want=corpus.ANY)
-            command = [args.tenon, "run", path, "--inputs", folder / "in.npz", "--outputs", folder / "out.npz"]
-            outcome = judge(ran, execute(command, limit, seconds, folder), size, args)
+        elif outcome.code and plan.exists():
+            outcome.fault = "a plan was written in spite of the error"
+        elif outcome.code == 0 and not plan.exists():
+            outcome.fault = "exit 0, but no plan"
+        elif outcome.code == 0 and case.run:
+            outcome = run_built(case, path, limit, seconds, size, folder, args)
         return outcome
+
+
+def run_built(case, path, limit, seconds, size, folder, args):
+    command = [args.tenon, "run", path]
+    if case.feed is not None:
+        npz(folder / "in.npz", case.feed)
+        command += ["--inputs", folder / "in.npz"]
+    # A model that asks for more memory than there is, is refused with code 5 here.
+    ran = dataclasses.replace(case, want=(*case.want, 5))
+    outcome = judge(ran, execute(command, limit, seconds, folder), size, args)
+    outcome.case, outcome.at_run = case, True
+    return outcome
 
 
 def plan_cases(path, full):
@@ -178,11 +202,13 @@ def table(outcomes):
     rows = collections.defaultdict(list)
     for o in outcomes:
         rows[o.case.series].append(o)
-    print(f"\n{'series':7} {'cases':>6} {'error 3':>8} {'error 4':>8} {'built':>6} {'FAULTS':>7} {'most CPU s':>11} {'most MB':>8}")
+    print(f"\n{'series':7} {'cases':>6} {'error 3':>8} {'error 4':>8} {'at run':>7} {'fine':>6} {'FAULTS':>7} {'most CPU s':>11} {'most MB':>8}")
     for series in sorted(rows, key=lambda s: (s[0], int(s[1:]))):
         mine = rows[series]
-        count = lambda code: sum(o.code == code and not o.fault for o in mine)
-        print(f"{series:7} {len(mine):6} {count(3):8} {count(4):8} {count(0):6} {sum(bool(o.fault) for o in mine):7} "
+        count = lambda code: sum(o.code == code and not o.fault and not o.at_run for o in mine)
+        late = sum(bool(o.code) and o.at_run and not o.fault for o in mine)
+        fine = sum(o.code == 0 and not o.fault for o in mine)
+        print(f"{series:7} {len(mine):6} {count(3):8} {count(4):8} {late:7} {fine:6} {sum(bool(o.fault) for o in mine):7} "
               f"{max(o.cpu for o in mine):11.2f} {max(o.peak for o in mine) / MEGA:8.0f}")
 
 
@@ -215,7 +241,7 @@ def main():
             outcomes.append(outcome)
             if outcome.fault or args.verbose:
                 last = outcome.text.splitlines()[-1][:150] if outcome.text else ""
-                print(f"{'FAULT' if outcome.fault else 'ok   '} {outcome.case.id}: {outcome.fault or f'exit {outcome.code}'} | {last}", flush=True)
+                print(f"{'FAULT' if outcome.fault else 'ok   '} {outcome.case.id}: {'run: ' * outcome.at_run}{outcome.fault or f'exit {outcome.code}'} | {last}", flush=True)
     table(outcomes)
     faults = sum(bool(o.fault) for o in outcomes)
     print(f"\n{len(outcomes)} cases, {faults} faults, {time.monotonic() - begin:.0f} s")

@@ -1,6 +1,6 @@
 """V: values, quantisation, attributes."""
 import wire as w
-from corpus import ANY, BAD, OK, Case
+from corpus import ANY, OK, Case
 from dimensions import INF, MAX, MIN, NAN, const, fl, i64, x
 
 
@@ -59,6 +59,7 @@ CASES = [
     Case("V3", "qlinear-conv-zero-points", qlinear(wz=w.tensor("wz", w.INT8, [2], [0, 0]))),
     Case("V3", "qlinear-conv-bias-type", qlinear(b=w.floats("b", [3]))),
     Case("V3", "qlinear-conv-bias-length", qlinear(b=w.tensor("b", w.INT32, [7], [0] * 7))),
+    Case("V3", "qlinear-conv-bias-shorter", qlinear(b=w.tensor("b", w.INT32, [1], [1]))),
     Case("V3", "qlinear-conv-weight-type", qlinear(w=w.floats("w", [3, 2, 1, 1]))),
     Case("V3", "qlinear-conv-scale-0", qlinear(ys=scale_named("ys", 0.0)), ANY),
     Case("V3", "block-size-0", w.one("QuantizeLinear", [x(4, 4), w.floats("s", [4, 2])], version=21, kind=w.UINT8, axis=1, block_size=-3)),
@@ -86,6 +87,10 @@ CASES = [
     Case("V7", "layer-norm-fp16-large", w.one("LayerNormalization", [w.tensor("a", w.FLOAT16, [2, 2], [65504.0, -65504.0, 60000.0, 1.0]), w.tensor("s", w.FLOAT16, [2], [1.0, 1.0])], kind=w.FLOAT16), ANY),
     *[Case("V8", f"epsilon-{e}", norm(e), ANY) for e in (0.0, -1.0, NAN, INF)],
     Case("V8", "variance-negative", norm(1e-5, -1.0), ANY),
+    Case("V8", "norm-parameters-shorter", w.one("BatchNormalization", [x(1, 64, 3), *[w.floats(p, [1]) for p in "abmv"]])),
+    Case("V8", "layer-norm-scale-shorter", w.one("LayerNormalization", [x(4, 64), w.floats("s", [3]), w.floats("b", [3])])),
+    Case("V8", "instance-norm-scale-shorter", w.one("InstanceNormalization", [x(1, 64, 4), w.floats("s", [3]), w.floats("b", [3])])),
+    Case("V8", "prelu-slope-shorter", w.one("PRelu", [x(1, 64, 4, 4), w.floats("s", [3, 1, 1])])),
     Case("V8", "norm-parameter-lengths", w.one("BatchNormalization", [x(1, 2, 3), w.floats("a", [2]), w.floats("b", [3]), w.floats("m", [2]), w.floats("v", [2])])),
     Case("V9", "shift-64", integers("BitShift", 1, 64, w.UINT64, direction="LEFT"), ANY),
     Case("V9", "shift-max", integers("BitShift", 1, (1 << 64) - 1, w.UINT64, direction="RIGHT"), ANY),
