@@ -32,6 +32,10 @@ void infer_conv(InferContext& ctx) {
                 dims_text(actual));
     kernel = actual;
   }
+  if (const auto& bias = ctx.shape(2)) {  // kernels read as many entries as there are channels
+    bool fits = bias->size() == 1 && (!(*bias)[0].is_const() || !out[1].is_const() || (*bias)[0] == out[1]);
+    ctx.require(fits, "the bias has shape {} for {} channels", shape_text(*bias), out[1].text());
+  }
   if (x && kernel.size() + 2 == rank) {
     Window window = read_window(ctx, kernel);
     for (size_t i = 0; i < kernel.size(); ++i) out[i + 2] = window_output(ctx, window, i, (*x)[i + 2]);

@@ -296,6 +296,19 @@ void infer(InferContext& ctx) {
                    first != DType::kUndefined && op != "Pow";
     ctx.require(!differs, "the inputs are {} and {}", name(first), name(ctx.dtype(i)));
   }
+  if (op == "PRelu" && ctx.shape(0) && ctx.shape(1)) {
+    const Shape &x = *ctx.shape(0), &slope = *ctx.shape(1);
+    bool fits = slope.size() <= x.size();
+    for (size_t i = 0; fits && i < slope.size(); ++i) {
+      const Dim &a = x[x.size() - 1 - i], &b = slope[slope.size() - 1 - i];
+      fits = !a.is_const() || !b.is_const() || b == a || b == Dim(1);
+    }
+    ctx.require(fits, "a slope of shape {} does not broadcast to {}", shape_text(slope), shape_text(x));
+  }
+  if (op == "BitShift") {
+    std::string direction = ctx.attrs().string("direction", "");
+    ctx.require(direction == "LEFT" || direction == "RIGHT", "direction is '{}', not LEFT or RIGHT", direction);
+  }
   auto shape = op == "PRelu" || op == "Clip" ? ctx.shape(0) : broadcast_inputs(ctx);
   ctx.output(0, known && info(*known).gives_bool ? DType::kBool : first, shape);
   infer_content(ctx, shape);

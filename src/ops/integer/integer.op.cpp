@@ -25,7 +25,16 @@ std::optional<Shape> conv_shape(InferContext& ctx, size_t ix, size_t iw) {
 }
 
 void infer_conv_integer(InferContext& ctx) { ctx.output(0, DType::kInt32, conv_shape(ctx, 0, 1)); }
-void infer_qlinear_conv(InferContext& ctx) { ctx.output(0, ctx.dtype(7), conv_shape(ctx, 0, 3)); }
+void infer_qlinear_conv(InferContext& ctx) {
+  for (size_t i : {size_t{0}, size_t{3}, size_t{7}}) {
+    DType d = ctx.dtype(i);
+    ctx.require(d == DType::kUndefined || (is_integer(d) && bits(d) <= 8), "input {} is {}, not an 8-bit integer", i,
+                name(d));
+  }
+  DType bias = ctx.dtype(8);
+  ctx.require(bias == DType::kUndefined || bias == DType::kInt32, "the bias is {}, not int32", name(bias));
+  ctx.output(0, ctx.dtype(7), conv_shape(ctx, 0, 3));
+}
 void infer_matmul_integer(InferContext& ctx) { ctx.output(0, DType::kInt32, matmul_shape(ctx, 0, 1)); }
 void infer_qlinear_matmul(InferContext& ctx) { ctx.output(0, ctx.dtype(7), matmul_shape(ctx, 0, 3)); }
 

@@ -64,6 +64,8 @@ std::pair<double, double> limits(DType d) {
 
 void infer_quantize(InferContext& ctx) {
   DType zero = ctx.dtype(2);
+  ctx.require(zero == DType::kUndefined || is_integer(zero) || bits(zero) <= 8,
+              "a zero point of {} is no quantised number", name(zero));
   ctx.output(0, ctx.has(2) && zero == DType::kUndefined ? zero : quantized_type(ctx.node(), zero), ctx.shape(0));
 }
 
@@ -103,6 +105,9 @@ void quantize(RefContext& ctx) {
 
 void infer_dequantize(InferContext& ctx) {
   DType asked = dtype_attribute(ctx.node(), "output_dtype", DType::kUndefined);
+  DType from = ctx.dtype(0), zero = ctx.dtype(2);
+  ctx.require(from == DType::kUndefined || zero == DType::kUndefined || from == zero,
+              "the input is {}, its zero point {}", name(from), name(zero));
   ctx.output(0, asked != DType::kUndefined ? asked : ctx.dtype(1), ctx.shape(0));
 }
 
