@@ -61,6 +61,10 @@ void infer_conv_transpose(InferContext& ctx) {
     ctx.require((*x)[1] == (*w)[0] && (*x)[1].value() % group == 0, "{} channels, weight {} and {} groups do not fit",
                 (*x)[1].text(), shape_text(*w), group);
   }
+  if (const auto& bias = ctx.shape(2)) {  // kernels read as many entries as there are channels
+    bool fits = bias->size() == 1 && (!(*bias)[0].is_const() || !out[1].is_const() || (*bias)[0] == out[1]);
+    ctx.require(fits, "the bias has shape {} for {} channels", shape_text(*bias), out[1].text());
+  }
   Ints kernel = ctx.attrs().ints("kernel_shape");
   if (w && all_const({w->begin() + 2, w->end()})) kernel = const_dims({w->begin() + 2, w->end()});
   if (x && kernel.size() + 2 == rank) {
