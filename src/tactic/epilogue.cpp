@@ -1,5 +1,6 @@
 #include "tactic/epilogue.hpp"
 
+#include <cstring>
 #include <map>
 
 #include "base/error.hpp"
@@ -151,6 +152,111 @@ std::optional<Tape> compile_tape(const Graph& body, std::span<const DType> types
   return TapeCompiler(body, why).compile(types);
 }
 
+std::optional<RowOperand> RowOperand::make(const Operand& o, const Dims& result, const std::vector<int>& row_axes,
+                                           int column_axis, std::string& why) {
+  if (o.rank() > static_cast<int>(result.size())) {
+    why = "an extra input has more dimensions than the result";
+    return std::nullopt;
+  }
+  // The operand's strides aligned to the result's axes; broadcast axes do not move.
+  Ints strides(result.size(), 0);
+  size_t shift = result.size() - o.dims.size();
+  for (size_t a = 0; a < o.dims.size(); ++a) strides[shift + a] = o.dims[a] == 1 ? 0 : o.strides[a];
+  auto column = static_cast<size_t>(column_axis);
+  RowOperand out;
+  out.element = bits(o.dtype) / 8;
+  out.column = result[column] == 1 ? 0 : strides[column];
+  if (out.column > 1) {
+    why = "an operand is not contiguous along the columns";
+    return std::nullopt;
+  }
+  for (int axis : row_axes) out.rows.push_back(strides[static_cast<size_t>(axis)]);
+  out.uniform = out.rows.empty() ? 0 : out.rows.back();
+  int64_t expected = out.uniform;
+  for (size_t a = row_axes.size(); a-- > 0;) {
+    int64_t extent = result[static_cast<size_t>(row_axes[a])];
+    if (extent != 1 && out.rows[a] != expected) out.uniform = -1;
+    expected *= extent;
+  }
+  // A last row axis of one element says nothing about the step.
+  if (!row_axes.empty() && result[static_cast<size_t>(row_axes.back())] == 1) out.uniform = -1;
+  return out;
+}
+
+int64_t RowOperand::offset(const std::vector<int64_t>& row_dims, int64_t row) const {
+  if (uniform >= 0) return row * uniform;
+  int64_t at = 0;
+  for (size_t a = row_dims.size(); a-- > 0;) {
+    at += row % row_dims[a] * rows[a];
+    row /= row_dims[a];
+  }
+  return at;
+}
+
+std::optional<IntEpilogue> IntEpilogue::make(const Problem& p, std::vector<int> row_axes, int column_axis,
+                                             std::string& why) {
+  IntEpilogue e;
+  const Graph* graph = p.epilogue();
+  const Dims& result = p.out[0].dims;
+  std::vector<DType> types{DType::kInt32};
+  e.first_extra_ = p.extra_begin();
+  for (int axis : row_axes) e.row_dims_.push_back(result[static_cast<size_t>(axis)]);
+  for (size_t i = e.first_extra_; i < p.in.size(); ++i) {
+    types.push_back(p.in[i].dtype);
+    auto extra = RowOperand::make(p.in[i], result, row_axes, column_axis, why);
+    if (!extra) return std::nullopt;
+    e.extras_.push_back(std::move(*extra));
+  }
+  auto out = RowOperand::make(p.out[0], result, row_axes, column_axis, why);
+  if (!out) return std::nullopt;
+  e.out_ = std::move(*out);
+  if (graph == nullptr) {
+    if (p.out[0].dtype == DType::kInt32) return e;
+    why = "the result is not int32";
+    return std::nullopt;
+  }
+  e.tape_ = compile_tape(*graph, types, why);
+  if (!e.tape_) return std::nullopt;
+  return e;
+}
+
+IntEpilogue::Function IntEpilogue::bind(const void* const* in, void* out, Bound& bound) const {
+  bound.epilogue = this;
+  bound.out = out;
+  for (size_t i = 0; i < extras_.size(); ++i) bound.extras[i] = in[first_extra_ + i];
+  return &IntEpilogue::apply;
+}
+
+void IntEpilogue::apply(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows,
+                        int64_t col_begin, int64_t cols) {
+  const Bound& b = *static_cast<const Bound*>(ctx);
+  const IntEpilogue& e = *b.epilogue;
+  const void* inputs[Tape::kMaxInputs];
+  int64_t strides[Tape::kMaxInputs];
+  strides[0] = 1;
+  bool merge = ld_acc == cols && e.out_.merges(cols);
+  for (size_t i = 0; i < e.extras_.size(); ++i) {
+    strides[i + 1] = e.extras_[i].column;
+    merge = merge && e.extras_[i].merges(cols);
+  }
+  int64_t calls = merge ? 1 : rows, n = merge ? rows * cols : cols;
+  for (int64_t r = 0; r < calls; ++r) {
+    inputs[0] = acc + r * ld_acc;
+    for (size_t i = 0; i < e.extras_.size(); ++i) {
+      const RowOperand& x = e.extras_[i];
+      int64_t element = x.offset(e.row_dims_, row_begin + r) + col_begin * x.column;
+      inputs[i + 1] = static_cast<const std::byte*>(b.extras[i]) + element * x.element;
+    }
+    int64_t element = e.out_.offset(e.row_dims_, row_begin + r) + col_begin * e.out_.column;
+    void* out = static_cast<std::byte*>(b.out) + element * e.out_.element;
+    if (e.tape_) {
+      cpu::run_row(*e.tape_, inputs, strides, &out, n);
+    } else {
+      std::memcpy(out, inputs[0], static_cast<size_t>(n) * 4);
+    }
+  }
+}
+
 std::optional<RowEpilogue> RowEpilogue::make(const Problem& p, std::vector<int> row_axes, int column_axis,
                                              std::string& why) {
   RowEpilogue e;
@@ -167,31 +273,9 @@ std::optional<RowEpilogue> RowEpilogue::make(const Problem& p, std::vector<int> 
   for (size_t i = e.first_extra_; i < p.in.size(); ++i) {
     const Operand& o = p.in[i];
     types.push_back(o.dtype);
-    if (o.rank() > static_cast<int>(out.size())) {
-      why = "an extra input has more dimensions than the result";
-      return std::nullopt;
-    }
-    // The operand's strides aligned to the output's axes; broadcast axes do not move.
-    Ints strides(out.size(), 0);
-    size_t shift = out.size() - o.dims.size();
-    for (size_t a = 0; a < o.dims.size(); ++a) strides[shift + a] = o.dims[a] == 1 ? 0 : o.strides[a];
-    Extra extra;
-    extra.element = bits(o.dtype) / 8;
-    extra.column = out[static_cast<size_t>(column_axis)] == 1 ? 0 : strides[static_cast<size_t>(column_axis)];
-    if (extra.column > 1) {
-      why = "an extra input is not contiguous along the columns";
-      return std::nullopt;
-    }
-    for (int axis : row_axes) extra.rows.push_back(strides[static_cast<size_t>(axis)]);
-    extra.uniform = extra.rows.empty() ? 0 : extra.rows.back();
-    int64_t expected = extra.uniform;
-    for (size_t a = row_axes.size(); a-- > 0;) {
-      if (e.row_dims_[a] != 1 && extra.rows[a] != expected) extra.uniform = -1;
-      expected *= e.row_dims_[a];
-    }
-    // A last row axis of one element says nothing about the step.
-    if (!row_axes.empty() && e.row_dims_.back() == 1) extra.uniform = -1;
-    e.extras_.push_back(std::move(extra));
+    auto extra = RowOperand::make(o, out, row_axes, column_axis, why);
+    if (!extra) return std::nullopt;
+    e.extras_.push_back(std::move(*extra));
   }
   auto tape = compile_tape(*graph, types, why);
   if (!tape) return std::nullopt;
@@ -212,16 +296,6 @@ cpu::Epilogue RowEpilogue::bind(const void* const* in, const float* bias, Bound&
   return out;
 }
 
-int64_t RowEpilogue::offset(const Extra& e, int64_t row) const {
-  if (e.uniform >= 0) return row * e.uniform;
-  int64_t at = 0;
-  for (size_t a = row_dims_.size(); a-- > 0;) {
-    at += row % row_dims_[a] * e.rows[a];
-    row /= row_dims_[a];
-  }
-  return at;
-}
-
 void RowEpilogue::apply(const void* ctx, float* data, int64_t row_begin, int64_t rows, int64_t ld, int64_t col_begin,
                         int64_t cols) {
   const Bound& b = *static_cast<const Bound*>(ctx);
@@ -231,16 +305,16 @@ void RowEpilogue::apply(const void* ctx, float* data, int64_t row_begin, int64_t
   strides[0] = 1;
   bool merge = ld == cols;
   for (size_t i = 0; i < e.extras_.size(); ++i) {
-    const Extra& x = e.extras_[i];
+    const RowOperand& x = e.extras_[i];
     strides[i + 1] = x.column;
-    merge = merge && ((x.uniform == 0 && x.column == 0) || (x.uniform == cols && x.column == 1));
+    merge = merge && x.merges(cols);
   }
   int64_t calls = merge ? 1 : rows, n = merge ? rows * cols : cols;
   for (int64_t r = 0; r < calls; ++r) {
     inputs[0] = data + r * ld;
     for (size_t i = 0; i < e.extras_.size(); ++i) {
-      const Extra& x = e.extras_[i];
-      int64_t element = e.offset(x, row_begin + r) + col_begin * x.column;
+      const RowOperand& x = e.extras_[i];
+      int64_t element = x.offset(e.row_dims_, row_begin + r) + col_begin * x.column;
       inputs[i + 1] = static_cast<const std::byte*>(b.extras[i]) + element * x.element;
     }
     void* out = data + r * ld;

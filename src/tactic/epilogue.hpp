@@ -18,6 +18,47 @@ std::optional<cpu::Tape> compile_tape(const Graph& body, std::span<const DType> 
 /// Whether a tape may stand for arithmetic in this type (float32 and narrower floats; bool as a truth value).
 bool tape_type(DType dtype);
 
+/// An operand seen from a kernel whose results are rows of columns: broadcast to the result's shape, then addressed by
+/// row.
+struct RowOperand {
+  int64_t element = 4;        // bytes
+  int64_t column = 0;         // stride in elements along columns, 0 or 1
+  std::vector<int64_t> rows;  // stride along each row axis
+  int64_t uniform = -1;       // stride from row to row when it is the same everywhere
+
+  static std::optional<RowOperand> make(const Operand& operand, const Dims& result, const std::vector<int>& row_axes,
+                                        int column_axis, std::string& why);
+  /// Elements from the operand's beginning to row `row`.
+  int64_t offset(const std::vector<int64_t>& row_dims, int64_t row) const;
+  /// Whether rows follow each other without a gap, `cols` wide (or the operand is one element).
+  bool merges(int64_t cols) const { return (uniform == 0 && column == 0) || (uniform == cols && column == 1); }
+};
+
+/// The epilogue of an 8-bit kernel: its int32 accumulators go through a tape to the result, of any type.
+class IntEpilogue {
+ public:
+  static std::optional<IntEpilogue> make(const Problem& problem, std::vector<int> row_axes, int column_axis,
+                                         std::string& why);
+  struct Bound {
+    const IntEpilogue* epilogue;
+    const void* extras[cpu::Tape::kMaxInputs];
+    void* out;
+  };
+  /// What the kernel calls with finished tiles; `bound` lives on the caller's stack while the kernel runs.
+  using Function = void (*)(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows,
+                            int64_t col_begin, int64_t cols);
+  Function bind(const void* const* in, void* out, Bound& bound) const;
+
+ private:
+  static void apply(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows,
+                    int64_t col_begin, int64_t cols);
+  std::optional<cpu::Tape> tape_;
+  std::vector<RowOperand> extras_;
+  RowOperand out_;
+  std::vector<int64_t> row_dims_;
+  size_t first_extra_ = 0;
+};
+
 /// The epilogue of a float32 kernel whose results are rows of columns.
 class RowEpilogue {
  public:
@@ -35,20 +76,13 @@ class RowEpilogue {
   cpu::Epilogue bind(const void* const* in, const float* bias, Bound& bound) const;
 
  private:
-  struct Extra {
-    int64_t element = 4;        // bytes
-    int64_t column = 0;         // stride in elements along columns, 0 or 1
-    std::vector<int64_t> rows;  // stride along each row axis
-    int64_t uniform = -1;       // stride from row to row when it is the same everywhere
-  };
   static void apply(const void* ctx, float* data, int64_t row_begin, int64_t rows, int64_t ld, int64_t col_begin,
                     int64_t cols);
-  int64_t offset(const Extra& e, int64_t row) const;
 
   cpu::Epilogue::Act act_ = cpu::Epilogue::kNone;
   float lo_ = 0, hi_ = 0;
   std::optional<cpu::Tape> tape_;
-  std::vector<Extra> extras_;
+  std::vector<RowOperand> extras_;
   std::vector<int64_t> row_dims_;
   size_t first_extra_ = 0;
 };

@@ -95,10 +95,17 @@ int in_place_operand(const Problem& p) {
 Verdict judge_tape(const Problem& p) {
   if (p.out[0].rank() > 8) return Verdict::no("more than 8 dimensions");
   if (p.out[0].size() == 0) return Verdict::no("an empty result");
-  for (const Operand& o : p.out) {
-    if (p.node->op != "tenon.Pointwise" && !tape_type(o.dtype)) return Verdict::no("the result is {}", name(o.dtype));
+  // Quantisation by scalars is arithmetic of its own; by channel it is another op's job.
+  bool quantizes = p.node->op == "QuantizeLinear" || p.node->op == "DequantizeLinear";
+  for (size_t i = 1; quantizes && i < p.in.size(); ++i) {
+    if (p.in[i].present() && (p.in[i].size() != 1 || p.in[i].constant == nullptr))
+      return Verdict::no("scales by channel");
   }
-  if (p.node->op != "tenon.Pointwise") {
+  for (const Operand& o : p.out) {
+    if (p.node->op == "tenon.Pointwise" || quantizes) break;
+    if (!tape_type(o.dtype)) return Verdict::no("the result is {}", name(o.dtype));
+  }
+  if (p.node->op != "tenon.Pointwise" && !quantizes) {
     for (const Operand& o : p.in) {
       if (o.present() && !tape_type(o.dtype)) return Verdict::no("computes in {}", name(o.dtype));
     }
