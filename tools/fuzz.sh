@@ -37,6 +37,5 @@ fuzz_one() {
   fi
 }
 export -f fuzz_one
-# Kernels are not instrumented here (CMakeLists.txt), so annotations of containers that they fill would be wrong.
-export ASAN_OPTIONS=detect_leaks=1:detect_container_overflow=0:allocator_may_return_null=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'fuzz_one "$1" "$2"' _ {} "$seconds"
