@@ -20,8 +20,17 @@ namespace {
 
 std::atomic<bool> stop{false};
 
-void on_interrupt(int) {
-  if (stop.exchange(true)) _exit(130);
+// The first Ctrl-C asks the work to stop, so that temporary files are removed; what has not stopped within a second, or
+// a second Ctrl-C, ends the process. Only calls that signal handlers may make.
+void give_up(int) {
+  constexpr std::string_view text = "\ntenon: interrupted\n";
+  [[maybe_unused]] auto written = write(STDERR_FILENO, text.data(), text.size());
+  _exit(kNoResource);
+}
+
+void on_interrupt(int signal) {
+  if (stop.exchange(true)) give_up(signal);
+  alarm(1);
 }
 
 bool ends_with(const std::string& s, std::string_view tail) {
@@ -41,6 +50,14 @@ std::map<std::string, Dims> by_name(const Graph& g, const std::vector<std::strin
     shapes[only_input(g)] = dims;
   }
   return shapes;
+}
+
+void check_pass_name(const std::string& pass, const std::vector<std::string>& passes) {
+  if (pass.empty() || std::find(passes.begin(), passes.end(), pass) != passes.end()) return;
+  std::string near = nearest(pass, passes), all;
+  for (const std::string& name : passes) all += (all.empty() ? "" : ", ") + name;
+  fail(Code::kInvalidArgument, "there is no pass '{}'{}; the passes are {}", pass,
+       near.empty() ? "" : fmt::format("; did you mean '{}'?", near), all);
 }
 
 void find_datum(const Graph& g, NamedTensors& arrays, ValueId v, Datum& out) {
@@ -86,7 +103,53 @@ void install_interrupt_handler() {
   action.sa_handler = on_interrupt;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  struct sigaction late {};
+  late.sa_handler = give_up;
+  sigaction(SIGALRM, &late, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+}
+
+void check_interrupted() {
+  if (interrupted()) fail(Code::kCancelled, "interrupted");
+}
+
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  std::string best;
+  size_t least = std::max<size_t>(1, word.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    // Edit distance; a swap of neighbours counts as one.
+    std::vector<std::vector<size_t>> d(word.size() + 1, std::vector<size_t>(candidate.size() + 1, 0));
+    for (size_t i = 0; i <= word.size(); ++i) {
+      for (size_t k = 0; k <= candidate.size(); ++k) {
+        if (i == 0 || k == 0) {
+          d[i][k] = i + k;
+          continue;
+        }
+        d[i][k] = std::min({d[i - 1][k] + 1, d[i][k - 1] + 1, d[i - 1][k - 1] + (word[i - 1] != candidate[k - 1])});
+        bool swapped = i > 1 && k > 1 && word[i - 1] == candidate[k - 2] && word[i - 2] == candidate[k - 1];
+        if (swapped) d[i][k] = std::min(d[i][k], d[i - 2][k - 2] + 1);
+      }
+    }
+    if (d[word.size()][candidate.size()] < least) {
+      least = d[word.size()][candidate.size()];
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+void show_progress(std::string_view phase, int done, int total) {
+  static const bool terminal = isatty(STDERR_FILENO) != 0;
+  if (!terminal || total <= 0) return;
+  if (done >= total) {
+    std::fputs("\r\033[K", stderr);
+  } else {
+    constexpr int kWidth = 30;
+    int full = static_cast<int>(int64_t{kWidth} * done / total);
+    fmt::print(stderr, "\r{} [{:<{}}] {}/{}\033[K", phase, std::string(static_cast<size_t>(full), '#'), kWidth, done,
+               total);
+  }
+  std::fflush(stderr);
 }
 
 Dims parse_dims(const std::string& text) {
@@ -126,28 +189,46 @@ std::map<std::string, Dims> parse_shapes(const std::vector<std::string>& texts) 
   return out;
 }
 
-void add_model_options(CLI::App& app, ModelOptions& o, bool positional) {
-  if (positional) app.add_option("model", o.model, "ONNX model, plan or graph text")->required();
+void add_shape_options(CLI::App& app, ModelOptions& o) {
   app.add_option("--shape,--shapes", o.shapes, "Input shape, NAME:1x3x224x224 (repeat for more inputs)")
       ->expected(1)
       ->take_all();
-  app.add_option("--minShapes", o.min_shapes, "Smallest shapes of the optimization profile")->expected(1)->take_all();
-  app.add_option("--optShapes", o.opt_shapes, "Shapes to optimise for")->expected(1)->take_all();
-  app.add_option("--maxShapes", o.max_shapes, "Largest shapes of the optimization profile")->expected(1)->take_all();
   app.add_option("--batch", o.batch, "Batch size: the first dimension of the inputs, where it is free")
       ->check(CLI::Range(1, 1 << 20));
+}
+
+void add_device_options(CLI::App& app, ModelOptions& o) {
   app.add_option("--threads", o.threads, "CPU threads (default: one for each physical core)")
       ->check(CLI::Range(0, 4096));
   app.add_option("--device", o.device, "cpu (cuda is not available in this build)");
-  app.add_option("--opt-level", o.level, "0: first tactic, 1: estimates, 2: measured, 3 to 5: measured longer")
+}
+
+void add_tuning_options(CLI::App& app, ModelOptions& o) {
+  app.add_option(
+         "--opt-level,--builderOptimizationLevel", o.level,
+         fmt::format("0: first tactic, 1: estimates, 2: measured, 3 to 5: measured longer (default {})", o.level))
       ->check(CLI::Range(0, 5));
   app.add_option("--budget", o.budget, "Seconds to spend on measuring tactics, at most")->check(CLI::Range(0.0, 1e6));
   app.add_option("--timing-cache,--timingCacheFile", o.timing_cache,
                  "File that remembers measured times between builds");
-  app.add_option("--disable-pass", o.disabled, "Leave a pass out (repeatable)")->expected(1)->take_all();
-  app.add_option("--stop-after", o.stop_after, "Run no pass after this one");
   app.add_flag("--no-rebuild", o.no_rebuild,
                "Refuse a plan of another machine or version instead of planning it again");
+}
+
+void add_pass_options(CLI::App& app, ModelOptions& o) {
+  app.add_option("--disable-pass", o.disabled, "Leave a pass out (repeatable)")->expected(1)->take_all();
+  app.add_option("--stop-after", o.stop_after, "Run no pass after this one");
+}
+
+void add_model_options(CLI::App& app, ModelOptions& o, const std::string& names) {
+  app.add_option(names, o.model, "ONNX model, plan or graph text")->required();
+  add_shape_options(app, o);
+  app.add_option("--minShapes", o.min_shapes, "Smallest shapes of the optimization profile")->expected(1)->take_all();
+  app.add_option("--optShapes", o.opt_shapes, "Shapes to optimise for")->expected(1)->take_all();
+  app.add_option("--maxShapes", o.max_shapes, "Largest shapes of the optimization profile")->expected(1)->take_all();
+  add_device_options(app, o);
+  add_tuning_options(app, o);
+  add_pass_options(app, o);
 }
 
 EngineOptions engine_options(const ModelOptions& o) {
@@ -160,19 +241,14 @@ EngineOptions engine_options(const ModelOptions& o) {
   e.budget_seconds = o.budget;
   e.timing_cache = o.timing_cache;
   e.rebuild = !o.no_rebuild;
+  std::vector<std::string> passes = pass_names();
+  for (const std::vector<std::string>& names : {o.disabled, {o.stop_after}}) {
+    for (const std::string& pass : names) check_pass_name(pass, passes);
+  }
   e.optimize.disabled = {o.disabled.begin(), o.disabled.end()};
   e.optimize.stop_after = o.stop_after;
   e.cancelled = interrupted;
-  if (isatty(STDERR_FILENO)) {
-    e.progress = [](std::string_view phase, int done, int total) {
-      if (done == total) {
-        std::fputs("\r\033[K", stderr);
-      } else {
-        fmt::print(stderr, "\r{} {}/{}\033[K", phase, done, total);
-      }
-      std::fflush(stderr);
-    };
-  }
+  e.progress = show_progress;
   return e;
 }
 

@@ -30,6 +30,14 @@ struct NotVerified {};
 /// Set by Ctrl-C; long work asks it. A second Ctrl-C ends the process at once.
 bool interrupted() noexcept;
 void install_interrupt_handler();
+/// Throws cancelled after Ctrl-C.
+void check_interrupted();
+
+/// The candidate that is a typing mistake away from `word`; empty when none is near.
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+/// A bar on a terminal, nothing elsewhere; removed when done == total.
+void show_progress(std::string_view phase, int done, int total);
 
 /// "1x3x224x224" or "1,3,224,224"; "scalar" or "" for no dimensions.
 Dims parse_dims(const std::string& text);
@@ -49,8 +57,12 @@ struct ModelOptions {
   std::string stop_after;
   bool no_rebuild = false;
 };
-/// Adds the options; `build` adds those that only matter when a plan is made.
-void add_model_options(CLI::App& app, ModelOptions& options, bool positional = true);
+/// The model and all of the groups of options below. `names` are those of the model's option, as CLI11 takes them.
+void add_model_options(CLI::App& app, ModelOptions& options, const std::string& names = "model");
+void add_shape_options(CLI::App& app, ModelOptions& options);   ///< --shape, --batch
+void add_device_options(CLI::App& app, ModelOptions& options);  ///< --threads, --device
+void add_tuning_options(CLI::App& app, ModelOptions& options);  ///< --opt-level, --budget, --timing-cache, --no-rebuild
+void add_pass_options(CLI::App& app, ModelOptions& options);    ///< --disable-pass, --stop-after
 
 EngineOptions engine_options(const ModelOptions& options);
 /// Builds from a model or loads a plan. `shapes`: more shapes (from input files), which win over nothing given.
@@ -77,5 +89,9 @@ void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_detect(CLI::App& app);
+void add_optimize(CLI::App& app);
+void add_read(CLI::App& app);
+void add_completion(CLI::App& app);
 
 }  // namespace tenon::cli

@@ -29,6 +29,8 @@ int main(int argc, char** argv) {
   cli::add_run(app);
   cli::add_bench(app);
   cli::add_compare(app);
+  cli::add_detect(app);
+  cli::add_optimize(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
