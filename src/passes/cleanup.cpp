@@ -78,6 +78,9 @@ bool fold_constants(Graph& g, PassContext& context) {
     }
     const Op* op = context.ops.find(g.node(id).op);
     if (op == nullptr || !foldable(g, g.node(id), *op)) continue;
+    // Quantised weights stay so until absorb_quantization has had its chance.
+    bool weights = g.node(id).op == "DequantizeLinear" && g.value(g.node(id).inputs[0]).constant.rank() > 1;
+    if (weights && !context.fold_dequantized) continue;
     // A hard budget before execution where the size is known, and a check of the real size after it where it is not.
     int64_t bytes = output_bytes(g, g.node(id));
     if (bytes > std::max(kMaxGrowth, kMaxFactor * input_bytes(g, g.node(id))) || bytes > context.fold_bytes) continue;

@@ -15,6 +15,7 @@ namespace tenon {
 struct PassContext {
   const OpTable& ops;
   int64_t fold_bytes = int64_t{64} << 20;  ///< constants that folding may make, in all
+  bool fold_dequantized = false;           ///< whether 8-bit weights may be folded to floats yet
 };
 
 struct Pass {
