@@ -7,7 +7,7 @@ help:
 	@echo 'make build    build/release/tenon, the command line tool'
 	@echo 'make demo     fetch small real models, build them, time them beside ONNX Runtime, run them on pictures'
 	@echo 'make test     everything CI runs: checks, unit tests, sanitizers, fuzzing (30 to 45 minutes on 2 cores)'
-	@echo 'make bench    all models beside ONNX Runtime and OpenVINO   (MODELS=folder)'
+	@echo 'make bench    the models of ../shared beside ONNX Runtime and OpenVINO, on this machine'
 	@echo 'make lint     clang-tidy over changed files                 (ALL=1: over all)'
 	@echo 'make format   clang-format over all files'
 	@echo 'make fuzz     libFuzzer targets                             (SECONDS_EACH=60)'

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 readonly tenon=build/release/tenon demo=.cache/demo out=demo-out
 readonly face=$demo/centerface.onnx face_shape=input.1:1x3x512x512
+readonly text=$demo/PP-OCRv6_rec_small.onnx text_shape=x:1x3x48x320
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; else bold='' plain=''; fi
 
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
@@ -25,9 +26,10 @@ say '3. A network that finds faces: import, optimise, choose the fastest way for
 # The file says 10x3x32x32, but the network takes any size: --shape says which one is meant.
 show "$tenon" build "$face" --shape "$face_shape" -o "$out/centerface.plan"
 
-say '4. Beside ONNX Runtime: one picture at a time, and twenty'
+say '4. Beside ONNX Runtime: one picture at a time, and twenty (faces; then lines of text, PP-OCRv6)'
 if python=$(tools/peers.sh); then
-  show "$python" bench/headline.py --tenon "$tenon" --model "$face" --shape "$face_shape" --batches 1,20
+  show "$python" bench/headline.py --tenon "$tenon" --batches 1,20 --model "$face" --shape "$face_shape" \
+    --model "$text" --shape "$text_shape"
 else
   echo 'ONNX Runtime is not available here (above); Tenon alone:'
   show "$tenon" bench "$out/centerface.plan"
@@ -35,9 +37,6 @@ fi
 
 say '5. A portrait'
 show "$tenon" detect "$out/centerface.plan" "$demo/astronaut.png" -o "$out"
-
-say '6. A page of text'
-show "$tenon" read "$demo/page.png" --det "$demo/PP-OCRv6_det_small.onnx" --rec "$demo/PP-OCRv6_rec_small.onnx"
 
 say 'Done. Look at the portrait with its face marked:'
 echo "  $PWD/$out/astronaut.png"
