@@ -37,8 +37,6 @@ T checked_add(T a, T b) {
 }
 
 /// Rounds up to a multiple of `step` (a power of two).
-constexpr int64_t round_up(int64_t n, int64_t step) {
-  return (n + step - 1) & ~(step - 1);
-}
+constexpr int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) & ~(step - 1); }
 
 }  // namespace tenon

@@ -36,8 +36,8 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path, size
   Descriptor d{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (d.fd < 0) fail_errno("cannot open '" + path + "'", errno);
   auto file = from_descriptor(d.fd, path);
-  expect(max_bytes == 0 || file->size_ <= max_bytes, "'{}' has {} bytes; at most {} are taken here", path,
-         file->size_, max_bytes);
+  expect(max_bytes == 0 || file->size_ <= max_bytes, "'{}' has {} bytes; at most {} are taken here", path, file->size_,
+         max_bytes);
   return file;
 }
 
@@ -88,9 +88,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::write(std::string_view text) {
-  write(std::as_bytes(std::span(text.data(), text.size())));
-}
+void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
 
 void AtomicFile::commit() {
   if (::fsync(fd_) != 0 && errno != EINVAL)

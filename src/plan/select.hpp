@@ -59,8 +59,8 @@ struct Selection {
 Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool,
                          const SelectOptions& options);
 
-/// Takes fused nodes that no tactic is willing to run apart again, so that their parts find theirs. True when it changed
-/// the graph.
+/// Takes fused nodes that no tactic is willing to run apart again, so that their parts find theirs. True when it
+/// changed the graph.
 bool inline_refused(Graph& graph, const TacticTable& tactics, const OpTable& ops, int threads);
 
 /// What a timing depends on: op, attributes, epilogue, operand types, shapes and formats, tactic, ISA, threads.

@@ -33,9 +33,7 @@ Dim Dim::from_atom(std::shared_ptr<const Atom> atom) {
   return d;
 }
 
-Dim Dim::symbol(std::string name) {
-  return from_atom(std::make_shared<Atom>(Atom{kSymbol, std::move(name), {}, {}}));
-}
+Dim Dim::symbol(std::string name) { return from_atom(std::make_shared<Atom>(Atom{kSymbol, std::move(name), {}, {}})); }
 
 int64_t Dim::value() const {
   if (!is_const()) fail(Code::kInternal, "dimension {} is symbolic where a number is needed", text());
@@ -81,12 +79,8 @@ Dim Dim::combine(const Dim& a, const Dim& b, int64_t factor) {
   return out;
 }
 
-Dim operator+(const Dim& a, const Dim& b) {
-  return Dim::combine(a, b, 1);
-}
-Dim operator-(const Dim& a, const Dim& b) {
-  return Dim::combine(a, b, -1);
-}
+Dim operator+(const Dim& a, const Dim& b) { return Dim::combine(a, b, 1); }
+Dim operator-(const Dim& a, const Dim& b) { return Dim::combine(a, b, -1); }
 
 Dim operator*(const Dim& a, const Dim& b) {
   if (a.is_const()) return Dim::combine(Dim(), b, a.constant_);
@@ -98,8 +92,7 @@ bool operator==(const Dim& a, const Dim& b) {
   if (a.constant_ != b.constant_ || a.terms_.size() != b.terms_.size()) return false;
   for (size_t i = 0; i < a.terms_.size(); ++i) {
     if (a.terms_[i].factor != b.terms_[i].factor) return false;
-    if (a.terms_[i].atom != b.terms_[i].atom && a.terms_[i].atom->text != b.terms_[i].atom->text)
-      return false;
+    if (a.terms_[i].atom != b.terms_[i].atom && a.terms_[i].atom->text != b.terms_[i].atom->text) return false;
   }
   return true;
 }
@@ -115,8 +108,7 @@ Dim Dim::function(int kind, const Dim& a, const Dim& b) {
                      : kind == kFloorDiv ? "floor(" + x + "/" + y + ")"
                      : kind == kMin      ? "min(" + x + "," + y + ")"
                                          : "max(" + x + "," + y + ")";
-  if (text.size() > kMaxText)
-    return symbol("_e" + std::to_string(std::hash<std::string>()(text) & 0xffffffffu));
+  if (text.size() > kMaxText) return symbol("_e" + std::to_string(std::hash<std::string>()(text) & 0xffffffffu));
   return from_atom(std::make_shared<Atom>(Atom{kind, std::move(text), *p, *q}));
 }
 
@@ -159,9 +151,7 @@ Dim Dim::floor_div(const Dim& a, const Dim& b) {
   return function(kFloorDiv, a, b);
 }
 
-Dim Dim::ceil_div(const Dim& a, const Dim& b) {
-  return Dim(0) - floor_div(Dim(0) - a, b);
-}
+Dim Dim::ceil_div(const Dim& a, const Dim& b) { return Dim(0) - floor_div(Dim(0) - a, b); }
 
 Dim Dim::min(const Dim& a, const Dim& b) {
   Dim difference = a - b;
@@ -194,8 +184,7 @@ Dim Dim::substitute(const std::function<std::optional<Dim>(std::string_view)>& l
   return out;
 }
 
-std::optional<int64_t> Dim::evaluate(
-    const std::function<std::optional<int64_t>(std::string_view)>& lookup) const {
+std::optional<int64_t> Dim::evaluate(const std::function<std::optional<int64_t>(std::string_view)>& lookup) const {
   Dim out = substitute([&](std::string_view name) -> std::optional<Dim> {
     auto value = lookup(name);
     return value ? std::optional<Dim>(*value) : std::nullopt;
@@ -261,14 +250,13 @@ class DimParser {
   Dim factor(int depth) {
     if (peek() >= '0' && peek() <= '9') {
       int64_t n = 0;
-      while (peek() >= '0' && peek() <= '9')
-        n = checked_add<int64_t>(checked_mul<int64_t>(n, 10), text_[at_++] - '0');
+      while (peek() >= '0' && peek() <= '9') n = checked_add<int64_t>(checked_mul<int64_t>(n, 10), text_[at_++] - '0');
       return n;
     }
     size_t begin = at_;
     auto word = [](char c) {
-      return c == '_' || c == '.' || c == '?' || c == ':' || (c >= '0' && c <= '9') ||
-             (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 128;
+      return c == '_' || c == '.' || c == '?' || c == ':' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+             (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 128;
     };
     while (word(peek())) ++at_;
     std::string name(text_.substr(begin, at_ - begin));
@@ -289,9 +277,7 @@ class DimParser {
   size_t at_ = 0;
 };
 
-Dim Dim::parse(std::string_view text) {
-  return DimParser(text).parse();
-}
+Dim Dim::parse(std::string_view text) { return DimParser(text).parse(); }
 
 std::string shape_text(const Shape& shape) {
   std::string out = "[";
@@ -313,8 +299,6 @@ std::vector<int64_t> const_dims(const Shape& shape) {
   return out;
 }
 
-Shape to_shape(const std::vector<int64_t>& dims) {
-  return {dims.begin(), dims.end()};
-}
+Shape to_shape(const std::vector<int64_t>& dims) { return {dims.begin(), dims.end()}; }
 
 }  // namespace tenon

@@ -25,15 +25,12 @@ class Dim {
 
   bool is_const() const noexcept { return terms_.empty(); }
   int64_t value() const;  ///< of a constant; an error names the expression otherwise
-  std::optional<int64_t> maybe() const noexcept {
-    return is_const() ? std::optional(constant_) : std::nullopt;
-  }
+  std::optional<int64_t> maybe() const noexcept { return is_const() ? std::optional(constant_) : std::nullopt; }
   bool is_symbol() const noexcept;  ///< a lone symbol
   std::string text() const;
 
   /// Evaluates with symbols looked up by `lookup`; nothing where a symbol is unknown.
-  std::optional<int64_t> evaluate(
-      const std::function<std::optional<int64_t>(std::string_view)>& lookup) const;
+  std::optional<int64_t> evaluate(const std::function<std::optional<int64_t>(std::string_view)>& lookup) const;
   /// Replaces symbols for which `lookup` has a Dim.
   Dim substitute(const std::function<std::optional<Dim>(std::string_view)>& lookup) const;
   void collect_symbols(std::vector<std::string>& out) const;

@@ -64,16 +64,11 @@ struct Mini {
 
 Mini mini(DType dtype) noexcept {
   switch (dtype) {
-    case DType::kFloat8E4M3FN:
-      return {4, 3, 7, false, false, 448.0f};
-    case DType::kFloat8E4M3FNUZ:
-      return {4, 3, 8, false, true, 240.0f};
-    case DType::kFloat8E5M2:
-      return {5, 2, 15, true, false, 57344.0f};
-    case DType::kFloat8E5M2FNUZ:
-      return {5, 2, 16, false, true, 57344.0f};
-    default:
-      return {2, 1, 1, false, false, 6.0f};  // float4e2m1
+    case DType::kFloat8E4M3FN: return {4, 3, 7, false, false, 448.0f};
+    case DType::kFloat8E4M3FNUZ: return {4, 3, 8, false, true, 240.0f};
+    case DType::kFloat8E5M2: return {5, 2, 15, true, false, 57344.0f};
+    case DType::kFloat8E5M2FNUZ: return {5, 2, 16, false, true, 57344.0f};
+    default: return {2, 1, 1, false, false, 6.0f};  // float4e2m1
   }
 }
 
@@ -90,24 +85,12 @@ uint8_t float_to_e8m0(float value, bool saturate) noexcept {
 
 }  // namespace
 
-std::string_view name(DType dtype) noexcept {
-  return info(dtype).name;
-}
-int bits(DType dtype) noexcept {
-  return info(dtype).bits;
-}
-bool is_floating(DType dtype) noexcept {
-  return info(dtype).kind == 'f';
-}
-bool is_integer(DType dtype) noexcept {
-  return info(dtype).kind == 'i' || info(dtype).kind == 'u';
-}
-bool is_signed(DType dtype) noexcept {
-  return info(dtype).kind == 'i' || info(dtype).kind == 'f';
-}
-bool is_known(int64_t number) noexcept {
-  return number > 0 && number < kCount;
-}
+std::string_view name(DType dtype) noexcept { return info(dtype).name; }
+int bits(DType dtype) noexcept { return info(dtype).bits; }
+bool is_floating(DType dtype) noexcept { return info(dtype).kind == 'f'; }
+bool is_integer(DType dtype) noexcept { return info(dtype).kind == 'i' || info(dtype).kind == 'u'; }
+bool is_signed(DType dtype) noexcept { return info(dtype).kind == 'i' || info(dtype).kind == 'f'; }
+bool is_known(int64_t number) noexcept { return number > 0 && number < kCount; }
 
 std::optional<DType> parse_dtype(std::string_view text) noexcept {
   for (const Info& i : kInfos) {
@@ -118,13 +101,11 @@ std::optional<DType> parse_dtype(std::string_view text) noexcept {
     DType dtype;
   };
   static constexpr Alias kAliases[] = {
-      {"float", DType::kFloat32},  {"fp32", DType::kFloat32}, {"f4", DType::kFloat32},
-      {"double", DType::kFloat64}, {"f8", DType::kFloat64},   {"half", DType::kFloat16},
-      {"fp16", DType::kFloat16},   {"f2", DType::kFloat16},   {"bf16", DType::kBFloat16},
-      {"i1", DType::kInt8},        {"u1", DType::kUInt8},     {"i2", DType::kInt16},
-      {"u2", DType::kUInt16},      {"i4", DType::kInt32},     {"u4", DType::kUInt32},
-      {"i8", DType::kInt64},       {"u8", DType::kUInt64},    {"b1", DType::kBool},
-      {"str", DType::kString},
+      {"float", DType::kFloat32}, {"fp32", DType::kFloat32}, {"f4", DType::kFloat32},   {"double", DType::kFloat64},
+      {"f8", DType::kFloat64},    {"half", DType::kFloat16}, {"fp16", DType::kFloat16}, {"f2", DType::kFloat16},
+      {"bf16", DType::kBFloat16}, {"i1", DType::kInt8},      {"u1", DType::kUInt8},     {"i2", DType::kInt16},
+      {"u2", DType::kUInt16},     {"i4", DType::kInt32},     {"u4", DType::kUInt32},    {"i8", DType::kInt64},
+      {"u8", DType::kUInt64},     {"b1", DType::kBool},      {"str", DType::kString},
   };
   for (const Alias& a : kAliases) {
     if (a.text == text) return a.dtype;
@@ -200,8 +181,7 @@ uint8_t float_to_minifloat(DType dtype, float value, bool saturate) noexcept {
   int exponent = 0;
   if (!std::isinf(magnitude)) std::frexp(magnitude, &exponent);
   int shift = std::max(exponent - 1, 1 - m.bias) - m.mantissa;  // the unit in the last place is 2^shift
-  float rounded =
-      std::isinf(magnitude) ? magnitude : std::ldexp(std::nearbyint(std::ldexp(magnitude, -shift)), shift);
+  float rounded = std::isinf(magnitude) ? magnitude : std::ldexp(std::nearbyint(std::ldexp(magnitude, -shift)), shift);
   if (rounded > m.max) {
     if (!saturate && dtype != DType::kFloat4E2M1) {
       return m.infinity ? static_cast<uint8_t>(sign | (((1 << m.exponent) - 1) << m.mantissa)) : nan;

@@ -77,34 +77,20 @@ struct TypeTag {
 template <class F>
 decltype(auto) visit_numeric(DType dtype, std::string_view what, F&& f) {
   switch (dtype) {
-    case DType::kFloat32:
-      return f(TypeTag<float>{});
-    case DType::kFloat64:
-      return f(TypeTag<double>{});
-    case DType::kFloat16:
-      return f(TypeTag<Half>{});
-    case DType::kBFloat16:
-      return f(TypeTag<BFloat16>{});
-    case DType::kInt8:
-      return f(TypeTag<int8_t>{});
-    case DType::kUInt8:
-      return f(TypeTag<uint8_t>{});
-    case DType::kInt16:
-      return f(TypeTag<int16_t>{});
-    case DType::kUInt16:
-      return f(TypeTag<uint16_t>{});
-    case DType::kInt32:
-      return f(TypeTag<int32_t>{});
-    case DType::kUInt32:
-      return f(TypeTag<uint32_t>{});
-    case DType::kInt64:
-      return f(TypeTag<int64_t>{});
-    case DType::kUInt64:
-      return f(TypeTag<uint64_t>{});
-    case DType::kBool:
-      return f(TypeTag<bool>{});
-    default:
-      break;
+    case DType::kFloat32: return f(TypeTag<float>{});
+    case DType::kFloat64: return f(TypeTag<double>{});
+    case DType::kFloat16: return f(TypeTag<Half>{});
+    case DType::kBFloat16: return f(TypeTag<BFloat16>{});
+    case DType::kInt8: return f(TypeTag<int8_t>{});
+    case DType::kUInt8: return f(TypeTag<uint8_t>{});
+    case DType::kInt16: return f(TypeTag<int16_t>{});
+    case DType::kUInt16: return f(TypeTag<uint16_t>{});
+    case DType::kInt32: return f(TypeTag<int32_t>{});
+    case DType::kUInt32: return f(TypeTag<uint32_t>{});
+    case DType::kInt64: return f(TypeTag<int64_t>{});
+    case DType::kUInt64: return f(TypeTag<uint64_t>{});
+    case DType::kBool: return f(TypeTag<bool>{});
+    default: break;
   }
   fail(Code::kUnsupported, "{} is not defined for element type {}", what, name(dtype));
 }

@@ -24,10 +24,9 @@ T from_double(double v) {
   } else if constexpr (std::is_integral_v<T>) {
     if (std::isnan(v)) return 0;
     // 2^63 and 2^64 as doubles are exact, the integer limits are not: compare against these.
-    constexpr double kTop = std::is_same_v<T, uint64_t> ? 18446744073709551616.0
-                            : std::is_same_v<T, int64_t>
-                                ? 9223372036854775808.0
-                                : static_cast<double>(std::numeric_limits<T>::max()) + 1.0;
+    constexpr double kTop = std::is_same_v<T, uint64_t>  ? 18446744073709551616.0
+                            : std::is_same_v<T, int64_t> ? 9223372036854775808.0
+                                                         : static_cast<double>(std::numeric_limits<T>::max()) + 1.0;
     if (v >= kTop) return std::numeric_limits<T>::max();
     if (v <= static_cast<double>(std::numeric_limits<T>::lowest())) return std::numeric_limits<T>::lowest();
     return static_cast<T>(v);
@@ -87,8 +86,7 @@ Tensor Tensor::uninitialized(DType dtype, Dims dims) {
   t.dtype_ = dtype;
   t.size_ = element_count(dims);
   t.bytes_ = byte_size(dtype, t.size_);
-  expect(t.bytes_ < (int64_t{1} << 46), "a tensor of shape {} would need {} bytes", dims_text(dims),
-         t.bytes_);
+  expect(t.bytes_ < (int64_t{1} << 46), "a tensor of shape {} would need {} bytes", dims_text(dims), t.bytes_);
   t.dims_ = std::move(dims);
   if (dtype == DType::kString) {
     auto strings = std::make_shared<std::vector<std::string>>(static_cast<size_t>(t.size_));
@@ -108,15 +106,13 @@ Tensor Tensor::allocate(DType dtype, Dims dims) {
   return t;
 }
 
-Tensor Tensor::view(DType dtype, Dims dims, std::span<const std::byte> bytes,
-                    std::shared_ptr<const void> owner) {
+Tensor Tensor::view(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
   Tensor t;
   t.dtype_ = dtype;
   t.size_ = element_count(dims);
   t.bytes_ = byte_size(dtype, t.size_);
-  expect(t.bytes_ == static_cast<int64_t>(bytes.size()),
-         "{} bytes given for a {} tensor of shape {}, which has {}", bytes.size(), name(dtype),
-         dims_text(dims), t.bytes_);
+  expect(t.bytes_ == static_cast<int64_t>(bytes.size()), "{} bytes given for a {} tensor of shape {}, which has {}",
+         bytes.size(), name(dtype), dims_text(dims), t.bytes_);
   t.dims_ = std::move(dims);
   t.data_ = bytes.data();
   t.owner_ = std::move(owner);

@@ -31,14 +31,13 @@ class Tensor {
   /// As allocate, with numeric contents left undefined.
   static Tensor uninitialized(DType dtype, Dims dims);
   /// Views bytes that `owner` keeps alive (a mapped file, another tensor). `bytes` must be of the right size.
-  static Tensor view(DType dtype, Dims dims, std::span<const std::byte> bytes,
-                     std::shared_ptr<const void> owner);
+  static Tensor view(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
 
   template <class T>
   static Tensor of(Dims dims, std::span<const T> values) {
     Tensor out = allocate(dtype_of<T>(), std::move(dims));
-    expect(static_cast<int64_t>(values.size()) == out.size(), "{} values given for a tensor of {}",
-           values.size(), out.size());
+    expect(static_cast<int64_t>(values.size()) == out.size(), "{} values given for a tensor of {}", values.size(),
+           out.size());
     std::copy(values.begin(), values.end(), out.mutable_data<T>());
     return out;
   }
