@@ -1,5 +1,6 @@
 #include "tactic/epilogue.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -124,6 +125,61 @@ class TapeCompiler {
   std::map<ValueId, Tape::Value> values_;
 };
 
+// One call of an epilogue: a block of rows and columns goes through the tape at once where every operand moves evenly
+// from row to row, else row by row.
+class Rows {
+ public:
+  struct Source {
+    const void* data;
+    int64_t ld, element;
+  };
+  struct Target {
+    const RowOperand* operand;  // null: in place, over the source
+    std::byte* data;
+  };
+
+  Rows(const Tape& tape, const std::vector<RowOperand>& extras, const void* const* bases,
+       const std::vector<int64_t>& row_dims, int64_t col_begin)
+      : tape_(tape), extras_(extras), bases_(bases), row_dims_(row_dims), col_begin_(col_begin) {}
+
+  void run(const Source& source, const Target& target, int64_t row_begin, int64_t rows, int64_t cols) {
+    bool even = target.operand == nullptr || target.operand->uniform >= 0;
+    for (const RowOperand& x : extras_) even = even && x.uniform >= 0;
+    int64_t step = even ? rows : 1;
+    for (int64_t r = 0; r < rows; r += step) part(source, target, row_begin, r, step, cols);
+  }
+
+ private:
+  void part(const Source& source, const Target& target, int64_t row_begin, int64_t r, int64_t rows, int64_t cols) {
+    const void* inputs[Tape::kMaxInputs];
+    int64_t strides[Tape::kMaxInputs], row_strides[Tape::kMaxInputs];
+    inputs[0] = static_cast<const std::byte*>(source.data) + r * source.ld * source.element;
+    strides[0] = 1;
+    row_strides[0] = source.ld;
+    for (size_t i = 0; i < extras_.size(); ++i) {
+      const RowOperand& x = extras_[i];
+      int64_t element = x.offset(row_dims_, row_begin + r) + col_begin_ * x.column;
+      inputs[i + 1] = static_cast<const std::byte*>(bases_[i]) + element * x.element;
+      strides[i + 1] = x.column;
+      row_strides[i + 1] = std::max<int64_t>(x.uniform, 0);
+    }
+    void* out = const_cast<void*>(inputs[0]);
+    int64_t out_row = source.ld;
+    if (target.operand != nullptr) {
+      const RowOperand& y = *target.operand;
+      out = target.data + (y.offset(row_dims_, row_begin + r) + col_begin_ * y.column) * y.element;
+      out_row = std::max<int64_t>(y.uniform, 0);
+    }
+    cpu::run_rows(tape_, inputs, strides, row_strides, &out, &out_row, rows, cols);
+  }
+
+  const Tape& tape_;
+  const std::vector<RowOperand>& extras_;
+  const void* const* bases_;
+  const std::vector<int64_t>& row_dims_;
+  int64_t col_begin_;
+};
+
 // Relu and Clip with constant bounds alone are done in the kernel's registers.
 bool in_registers(const Graph& e, cpu::Epilogue::Act& act, float& lo, float& hi) {
   if (e.inputs.size() != 1 || e.node_count() != 1) return false;
@@ -231,29 +287,14 @@ void IntEpilogue::apply(const void* ctx, const int32_t* acc, int64_t ld_acc, int
                         int64_t col_begin, int64_t cols) {
   const Bound& b = *static_cast<const Bound*>(ctx);
   const IntEpilogue& e = *b.epilogue;
-  const void* inputs[Tape::kMaxInputs];
-  int64_t strides[Tape::kMaxInputs];
-  strides[0] = 1;
-  bool merge = ld_acc == cols && e.out_.merges(cols);
-  for (size_t i = 0; i < e.extras_.size(); ++i) {
-    strides[i + 1] = e.extras_[i].column;
-    merge = merge && e.extras_[i].merges(cols);
+  if (e.tape_) {
+    Rows r(*e.tape_, e.extras_, b.extras, e.row_dims_, col_begin);
+    r.run({acc, ld_acc, 4}, {&e.out_, static_cast<std::byte*>(b.out)}, row_begin, rows, cols);
+    return;
   }
-  int64_t calls = merge ? 1 : rows, n = merge ? rows * cols : cols;
-  for (int64_t r = 0; r < calls; ++r) {
-    inputs[0] = acc + r * ld_acc;
-    for (size_t i = 0; i < e.extras_.size(); ++i) {
-      const RowOperand& x = e.extras_[i];
-      int64_t element = x.offset(e.row_dims_, row_begin + r) + col_begin * x.column;
-      inputs[i + 1] = static_cast<const std::byte*>(b.extras[i]) + element * x.element;
-    }
+  for (int64_t r = 0; r < rows; ++r) {
     int64_t element = e.out_.offset(e.row_dims_, row_begin + r) + col_begin * e.out_.column;
-    void* out = static_cast<std::byte*>(b.out) + element * e.out_.element;
-    if (e.tape_) {
-      cpu::run_row(*e.tape_, inputs, strides, &out, n);
-    } else {
-      std::memcpy(out, inputs[0], static_cast<size_t>(n) * 4);
-    }
+    std::memcpy(static_cast<std::byte*>(b.out) + element * 4, acc + r * ld_acc, static_cast<size_t>(cols) * 4);
   }
 }
 
@@ -300,26 +341,8 @@ void RowEpilogue::apply(const void* ctx, float* data, int64_t row_begin, int64_t
                         int64_t cols) {
   const Bound& b = *static_cast<const Bound*>(ctx);
   const RowEpilogue& e = *b.epilogue;
-  const void* inputs[Tape::kMaxInputs];
-  int64_t strides[Tape::kMaxInputs];
-  strides[0] = 1;
-  bool merge = ld == cols;
-  for (size_t i = 0; i < e.extras_.size(); ++i) {
-    const RowOperand& x = e.extras_[i];
-    strides[i + 1] = x.column;
-    merge = merge && x.merges(cols);
-  }
-  int64_t calls = merge ? 1 : rows, n = merge ? rows * cols : cols;
-  for (int64_t r = 0; r < calls; ++r) {
-    inputs[0] = data + r * ld;
-    for (size_t i = 0; i < e.extras_.size(); ++i) {
-      const RowOperand& x = e.extras_[i];
-      int64_t element = x.offset(e.row_dims_, row_begin + r) + col_begin * x.column;
-      inputs[i + 1] = static_cast<const std::byte*>(b.extras[i]) + element * x.element;
-    }
-    void* out = data + r * ld;
-    cpu::run_row(*e.tape_, inputs, strides, &out, n);
-  }
+  Rows r(*e.tape_, e.extras_, b.extras, e.row_dims_, col_begin);
+  r.run({data, ld, 4}, {nullptr, reinterpret_cast<std::byte*>(data)}, row_begin, rows, cols);
 }
 
 }  // namespace tenon

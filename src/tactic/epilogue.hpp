@@ -30,8 +30,6 @@ struct RowOperand {
                                         int column_axis, std::string& why);
   /// Elements from the operand's beginning to row `row`.
   int64_t offset(const std::vector<int64_t>& row_dims, int64_t row) const;
-  /// Whether rows follow each other without a gap, `cols` wide (or the operand is one element).
-  bool merges(int64_t cols) const { return (uniform == 0 && column == 0) || (uniform == cols && column == 1); }
 };
 
 /// The epilogue of an 8-bit kernel: its int32 accumulators go through a tape to the result, of any type.
