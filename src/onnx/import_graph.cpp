@@ -25,7 +25,7 @@ bool is_constant_node(const NodeProto& node) {
 // right is that expression; any other text is a symbol of a readable name that stands for exactly that text.
 Dim Importer::named_dim(std::string_view param) const {
   if (is_word(param)) return Dim::symbol(std::string(param));
-  if (param.size() <= 200) {
+  if (param.size() <= 200 && param.find('(') == std::string_view::npos) {
     try {
       Dim parsed = Dim::parse(param);
       std::vector<std::string> symbols;

@@ -231,6 +231,7 @@ void Importer::import_op(Scope& scope, const NodeProto& node, const Where& where
     bool twice = edit.attrs.has(a.name) ||
                  std::any_of(bodies.begin(), bodies.end(), [&](const Body& b) { return b.attribute == a.name; });
     if (twice) at.reject(fmt::format("attribute '{}' is given twice", a.name));
+    if (a.name == "captures") at.reject("an attribute named 'captures' is the importer's own and cannot be in a model");
     if (a.type == AttrProto::kGraph && a.ref.empty()) {
       bodies.push_back(import_body(scope, a.g, std::string(a.name), at.child("g")));
     } else if (auto value = import_attr(scope, a, at)) {
@@ -255,14 +256,17 @@ void Importer::finish_node(Scope& scope, NodeEdit& edit, const NodeProto& node) 
   for (std::string& n : names) {
     if (n.empty()) n = unique_name(scope.build, "unused");
   }
-  NodeId id = place_node(scope, full_name(edit.domain, edit.op), edit.inputs, names, edit.attrs, edit.name);
+  // A conversion may have made all that is wanted already.
+  NodeId id = kNone;
+  if (!names.empty() || edit.produced().empty())
+    id = place_node(scope, full_name(edit.domain, edit.op), edit.inputs, names, edit.attrs, edit.name);
   Where where{nullptr, node.op, -1, 0};
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     if (node.outputs[i].empty()) continue;
-    ValueId made = i < edit.produced().size() && edit.produced()[i] != kNone ? edit.produced()[i]
-                   : i < names.size()                                        ? scope.build.graph.node(id).outputs[i]
-                                                                             : kNone;
-    TENON_CHECK(made != kNone);
+    ValueId made = kNone;
+    if (i < edit.produced().size()) made = edit.produced()[i];
+    if (made == kNone && i < names.size()) made = scope.build.graph.node(id).outputs[i];
+    expect(made != kNone, "the operator has no output {} ('{}')", i, node.outputs[i]);
     define(scope, node.outputs[i], made, where);
   }
 }
