@@ -57,7 +57,7 @@ std::vector<std::string> free_contradicted_dims(Graph& g, const std::map<std::st
 EngineCore::EngineCore(EngineOptions options)
     : options_(std::move(options)),
       ops_(all_ops()),
-      tactics_(cpu_tactics()),
+      tactics_(options_.tactics != nullptr ? *options_.tactics : cpu_tactics()),
       weights_(std::make_shared<PlanWeights>()) {
   pool_ = std::make_shared<ThreadPool>(options_.threads);
   options_.threads = pool_->threads();

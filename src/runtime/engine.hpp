@@ -28,6 +28,7 @@ struct EngineOptions {
   std::string timing_cache;  ///< file; empty: none
   OptimizeOptions optimize;
   std::map<std::string, std::string, std::less<>> barred;
+  const TacticTable* tactics = nullptr;  ///< null: those of the CPU; others are for tests
   std::function<void(std::string_view phase, int done, int total)> progress;
   std::function<bool()> cancelled;
 };

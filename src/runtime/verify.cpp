@@ -1,0 +1,163 @@
+#include "runtime/verify.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.hpp"
+#include "graph/interpret.hpp"
+#include "runtime/compare.hpp"
+
+namespace tenon {
+namespace {
+
+constexpr int kMaxBlamed = 6;  // more culprits than this mean that something general is wrong
+
+double rms_of(const Tensor& wanted, const Tensor& got) {
+  if (!wanted.defined() && !got.defined()) return 0;
+  if (wanted.dtype() != got.dtype() || wanted.dims() != got.dims()) return HUGE_VAL;
+  if (wanted.dtype() == DType::kString) return identical(wanted, got) ? 0 : HUGE_VAL;
+  double error = 0, scale = 0;
+  for (int64_t i = 0; i < wanted.size(); ++i) {
+    double a = wanted.at(i), b = got.at(i);
+    if (std::isfinite(a)) scale += a * a;
+    if (a == b || (std::isnan(a) && std::isnan(b))) continue;
+    if (!std::isfinite(a - b)) return HUGE_VAL;
+    error += (a - b) * (a - b);
+  }
+  return error == 0 ? 0 : scale > 0 ? std::sqrt(error / scale) : std::sqrt(error);
+}
+
+double tolerance_for(const Graph& g) {
+  bool half = false;
+  for (NodeId id : g.order()) {
+    const Node& n = g.node(id);
+    if (n.op.find("Quantize") != std::string::npos || n.op.find("Integer") != std::string::npos ||
+        n.op.find("QLinear") != std::string::npos) {
+      return 0.15;
+    }
+    for (ValueId v : n.outputs) {
+      DType t = v == kNone ? DType::kUndefined : g.value(v).type.dtype;
+      half = half || t == DType::kFloat16 || t == DType::kBFloat16;
+    }
+  }
+  return half ? 0.02 : 1e-4;
+}
+
+class Verifier {
+ public:
+  Verifier(const GraphPtr& imported, const std::map<std::string, Dims>& shapes,
+           const std::map<std::string, ProfileRange>& profile, EngineOptions options, const VerifyOptions& verify,
+           VerifyReport& report)
+      : imported_(imported),
+        shapes_(shapes),
+        profile_(profile),
+        options_(std::move(options)),
+        verify_(verify),
+        report_(report) {}
+
+  std::shared_ptr<EngineCore> run() {
+    auto engine = build(options_);
+    if (verify_.inputs.size() != imported_->inputs.size()) return engine;
+    report_.done = true;
+    report_.tolerance = verify_.tolerance > 0 ? verify_.tolerance : tolerance_for(*imported_);
+    if (options_.progress) options_.progress("verifying against the reference", 0, 1);
+    wanted_ = interpret(*imported_, engine->ops(), verify_.inputs);
+    if (options_.progress) options_.progress("verifying against the reference", 1, 1);
+    std::string output;
+    report_.worst = error_of(*engine, output);
+    while (report_.worst > report_.tolerance && static_cast<int>(report_.blamed.size()) < kMaxBlamed) {
+      auto better = without_tactic(*engine);
+      if (better == nullptr) better = without_pass();
+      if (better == nullptr) break;
+      engine = better;
+      report_.worst = error_of(*engine, output);
+    }
+    report_.output = output;
+    report_.passed = report_.worst <= report_.tolerance;
+    return engine;
+  }
+
+ private:
+  std::shared_ptr<EngineCore> build(const EngineOptions& options) {
+    return EngineCore::build(imported_->clone(), shapes_, profile_, options);
+  }
+
+  double error_of(EngineCore& engine, std::string& output) {
+    auto program = engine.program_for(verify_.inputs);
+    ProgramSession session(program, engine.pool(), engine.ops());
+    std::vector<Datum> outputs(program->outputs.size());
+    session.run(verify_.inputs, outputs);
+    double worst = 0;
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      double e = rms_error(wanted_[i], outputs[i]);
+      if (e <= worst) continue;
+      worst = e;
+      output = engine.graph().value(engine.graph().outputs[i]).name;
+    }
+    return worst;
+  }
+
+  // The first step that departs from the reference on the same graph: its tactic is barred for its node.
+  std::shared_ptr<EngineCore> without_tactic(EngineCore& engine) {
+    auto program = engine.program_for(verify_.inputs);
+    std::map<NodeId, std::vector<Datum>> want;
+    interpret(*program->graph, engine.ops(), verify_.inputs,
+              [&](const Node& n, std::span<const Datum> out) { want[n.id].assign(out.begin(), out.end()); });
+    ProgramSession session(program, engine.pool(), engine.ops());
+    std::vector<Datum> outputs(program->outputs.size());
+    const Step* guilty = nullptr;
+    session.run_observed(verify_.inputs, outputs, [&](const Step& step, std::span<const Tensor> made) {
+      if (guilty != nullptr || step.kernel == nullptr || step.name.empty()) return;
+      const auto& w = want[step.node];
+      for (size_t i = 0; i < made.size() && i < w.size(); ++i) {
+        if (made[i].defined() && w[i].is_tensor() && rms_of(w[i].tensor, made[i]) > report_.tolerance) guilty = &step;
+      }
+    });
+    if (guilty == nullptr || options_.barred.contains(guilty->name)) return nullptr;
+    report_.blamed.push_back(fmt::format("tactic {} of node {}", guilty->tactic, guilty->name));
+    options_.barred[guilty->name] = guilty->tactic;
+    return build(options_);
+  }
+
+  // The graph itself is wrong: the pass without which it is right.
+  std::shared_ptr<EngineCore> without_pass() {
+    for (const Pass& pass : pipeline()) {
+      if (options_.optimize.disabled.contains(pass.name)) continue;
+      EngineOptions trial = options_;
+      trial.optimize.disabled.insert(std::string(pass.name));
+      auto engine = build(trial);
+      std::string output;
+      if (error_of(*engine, output) > report_.tolerance) continue;
+      report_.blamed.push_back(fmt::format("pass {}", pass.name));
+      options_ = std::move(trial);
+      return engine;
+    }
+    return nullptr;
+  }
+
+  const GraphPtr& imported_;
+  const std::map<std::string, Dims>& shapes_;
+  const std::map<std::string, ProfileRange>& profile_;
+  EngineOptions options_;
+  const VerifyOptions& verify_;
+  VerifyReport& report_;
+  std::vector<Datum> wanted_;
+};
+
+}  // namespace
+
+double rms_error(const Datum& wanted, const Datum& got) {
+  if (wanted.kind != got.kind || wanted.items.size() != got.items.size()) return HUGE_VAL;
+  double worst = rms_of(wanted.tensor, got.tensor);
+  if (wanted.kind == Type::Kind::kMap) worst = std::max(worst, rms_of(wanted.keys, got.keys));
+  for (size_t i = 0; i < wanted.items.size(); ++i) worst = std::max(worst, rms_error(wanted.items[i], got.items[i]));
+  return worst;
+}
+
+std::shared_ptr<EngineCore> build_verified(const GraphPtr& imported, const std::map<std::string, Dims>& shapes,
+                                           const std::map<std::string, ProfileRange>& profile, EngineOptions options,
+                                           const VerifyOptions& verify, VerifyReport& report) {
+  return Verifier(imported, shapes, profile, std::move(options), verify, report).run();
+}
+
+}  // namespace tenon
