@@ -1,10 +1,12 @@
 // tenon build: a model becomes a plan file.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/error.hpp"
 #include "cli/common.hpp"
+#include "runtime/verify.hpp"
 
 namespace tenon::cli {
 namespace {
@@ -13,7 +15,29 @@ struct BuildVerb {
   ModelOptions model;
   std::string output;
   std::vector<std::string> explain;
+  std::vector<std::string> samples;
+  double tolerance = 0;
+  bool no_verify = false;
 };
+
+// Sample inputs for the shapes that will be planned: given ones, else generated.
+std::vector<Datum> samples_for(const BuildVerb& o, const Graph& g, const std::map<std::string, Dims>& shapes) {
+  if (!o.samples.empty()) return read_inputs(g, o.samples);
+  auto dims = input_dims(g, shapes);
+  bool tensors = std::all_of(g.inputs.begin(), g.inputs.end(), [&](ValueId v) { return g.value(v).type.is_tensor(); });
+  return dims && tensors ? sample_inputs(g, *dims) : std::vector<Datum>{};
+}
+
+std::string outcome(const VerifyReport& r) {
+  if (!r.done)
+    return "not verified: the shapes are open or the inputs are no tensors (give --shape or --verify-inputs)";
+  std::string text = fmt::format("{} against the reference: largest error {:.2g} rms, allowed {:.2g}",
+                                 r.passed ? "verified" : "NOT VERIFIED", r.worst, r.tolerance);
+  for (const std::string& b : r.blamed) text += "\n  left out, it gave other values: " + b;
+  if (!r.passed)
+    text += fmt::format("\n  the worst output is '{}'; tenon compare --layers shows where it begins", r.output);
+  return text;
+}
 
 void explain(const EngineCore& engine, const Program& program, const std::vector<std::string>& names) {
   std::vector<NodeId> order = program.graph->order();
@@ -34,8 +58,22 @@ void explain(const EngineCore& engine, const Program& program, const std::vector
 
 void build(const BuildVerb& o) {
   auto begin = std::chrono::steady_clock::now();
-  auto engine = open_model(o.model);
+  VerifyReport report;
+  bool verify = !o.no_verify && !is_plan_file(o.model.model);
+  ModelBuilder builder;
+  if (verify) {
+    builder = [&](const GraphPtr& g, const std::map<std::string, Dims>& shapes,
+                  const std::map<std::string, ProfileRange>& profile, EngineOptions options) {
+      VerifyOptions v;
+      v.inputs = samples_for(o, *g, shapes);
+      v.tolerance = o.tolerance;
+      return build_verified(g, shapes, profile, std::move(options), v, report);
+    };
+  }
+  auto engine = open_model(o.model, {}, builder);
   print_notes(*engine, false);
+  if (verify) fmt::print(stderr, "{}\n", outcome(report));
+  if (verify && report.done && !report.passed) throw NotVerified();
   auto dims = input_dims(engine->graph(), wanted_shapes(engine->graph(), o.model, 0));
   std::shared_ptr<const Program> program;
   if (dims) program = engine->program(*dims);
@@ -59,6 +97,13 @@ void add_build(CLI::App& app) {
   add_model_options(*sub, o->model);
   sub->add_option("--output,-o,--saveEngine", o->output, "Where to write the plan (default: MODEL.plan)");
   sub->add_option("--explain", o->explain, "Print every tactic's verdict and time for a node (by name), or for 'all'");
+  sub->add_option("--verify-inputs,--loadInputs", o->samples,
+                  "Sample inputs to verify on (default: generated); as run's --inputs")
+      ->expected(1)
+      ->take_all();
+  sub->add_option("--verify-tolerance", o->tolerance,
+                  "Allowed rms error relative to an output (default: by precision)");
+  sub->add_flag("--no-verify", o->no_verify, "Do not compare the plan with the reference");
   sub->callback([o] { build(*o); });
 }
 

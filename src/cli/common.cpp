@@ -299,7 +299,8 @@ std::map<std::string, Dims> wanted_shapes(const Graph& g, const ModelOptions& o,
   return shapes;
 }
 
-std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std::string, Dims>& more) {
+std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std::string, Dims>& more,
+                                       const ModelBuilder& builder) {
   EngineOptions options = engine_options(o);
   if (is_plan_file(o.model)) return EngineCore::load(load_plan(o.model), std::move(options));
   GraphPtr g = import_model(o.model);
@@ -318,6 +319,7 @@ std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std
     profile[name] = r;
     shapes.emplace(name, r.opt);
   }
+  if (builder) return builder(g, shapes, profile, std::move(options));
   return EngineCore::build(std::move(g), shapes, std::move(profile), std::move(options));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -66,7 +67,12 @@ void add_pass_options(CLI::App& app, ModelOptions& options);    ///< --disable-p
 
 EngineOptions engine_options(const ModelOptions& options);
 /// Builds from a model or loads a plan. `shapes`: more shapes (from input files), which win over nothing given.
-std::shared_ptr<EngineCore> open_model(const ModelOptions& options, const std::map<std::string, Dims>& shapes = {});
+/// `builder`, when given, makes the engine of an imported model (to verify it, say).
+using ModelBuilder = std::function<std::shared_ptr<EngineCore>(
+    const GraphPtr& imported, const std::map<std::string, Dims>& shapes,
+    const std::map<std::string, ProfileRange>& profile, EngineOptions options)>;
+std::shared_ptr<EngineCore> open_model(const ModelOptions& options, const std::map<std::string, Dims>& shapes = {},
+                                       const ModelBuilder& builder = nullptr);
 /// Imports a model as a graph: ONNX, graph text, or the graph of a plan.
 GraphPtr import_model(const std::string& path, bool allow_unknown_ops = false);
 /// Shapes from --shape/--batch for the inputs of a graph; unknown dimensions become `otherwise` (0: stay unknown).
