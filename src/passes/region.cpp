@@ -112,29 +112,27 @@ Region region_of(const Graph& g, const Node& n) {
   return r;
 }
 
-Region join(const Region& producer, ValueId link, const Region& consumer) {
+Region merge(const Graph& g, const std::vector<NodeId>& members, ValueId result) {
   Region out;
   out.body = std::make_shared<Graph>();
   out.body->name = "body";
-  auto input = [&](ValueId outer, const Type& type) {
-    auto at = std::find(out.inputs.begin(), out.inputs.end(), outer);
-    if (at != out.inputs.end()) return out.body->inputs[static_cast<size_t>(at - out.inputs.begin())];
-    out.inputs.push_back(outer);
-    return out.body->add_input(fmt::format("x{}", out.inputs.size() - 1), type);
-  };
-  std::map<ValueId, ValueId> first, second;
-  for (size_t i = 0; i < producer.inputs.size(); ++i) {
-    ValueId v = producer.body->inputs[i];
-    first[v] = input(producer.inputs[i], producer.body->value(v).type);
+  std::map<ValueId, ValueId> made;  // values of the surrounding graph, inside
+  for (NodeId id : members) {
+    Region part = region_of(g, g.node(id));
+    std::map<ValueId, ValueId> inner;
+    for (size_t i = 0; i < part.inputs.size(); ++i) {
+      auto at = made.find(part.inputs[i]);
+      if (at == made.end()) {
+        ValueId v = out.body->add_input(fmt::format("x{}", out.inputs.size()), g.value(part.inputs[i]).type);
+        out.inputs.push_back(part.inputs[i]);
+        at = made.emplace(part.inputs[i], v).first;
+      }
+      inner[part.body->inputs[i]] = at->second;
+    }
+    append(*out.body, *part.body, inner);
+    made[g.node(id).outputs[0]] = inner.at(part.body->outputs[0]);
   }
-  append(*out.body, *producer.body, first);
-  ValueId linked = first.at(producer.body->outputs[0]);
-  for (size_t i = 0; i < consumer.inputs.size(); ++i) {
-    ValueId v = consumer.body->inputs[i];
-    second[v] = consumer.inputs[i] == link ? linked : input(consumer.inputs[i], consumer.body->value(v).type);
-  }
-  append(*out.body, *consumer.body, second);
-  out.body->outputs.push_back(second.at(consumer.body->outputs[0]));
+  out.body->outputs.push_back(made.at(result));
   return out;
 }
 

@@ -24,8 +24,8 @@ bool is_pointwise(const Graph& graph, const Node& node, const OpTable& ops);
 /// The node as a region: its body if it is a region already, else a body of one.
 Region region_of(const Graph& graph, const Node& node);
 
-/// `consumer` with its input `link` computed by `producer` (a region of one output) instead.
-Region join(const Region& producer, ValueId link, const Region& consumer);
+/// Several pointwise nodes, each after those it reads, as one region that makes `result`.
+Region merge(const Graph& graph, const std::vector<NodeId>& members, ValueId result);
 
 /// Puts the body's nodes back in the place of a tenon.Pointwise node, or behind the op of a node with an epilogue.
 void inline_region(Graph& graph, NodeId node);
