@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   cli::add_compare(app);
   cli::add_detect(app);
   cli::add_optimize(app);
+  cli::add_read(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
