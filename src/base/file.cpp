@@ -65,6 +65,11 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   struct stat st {};
   if (::stat(path_.c_str(), &st) == 0) {
     expect(!S_ISDIR(st.st_mode), "cannot write '{}': it is a directory", path_);
+    if (!S_ISREG(st.st_mode)) {  // a device or pipe is written to, never replaced
+      fd_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+      if (fd_ < 0) fail_errno("cannot write '" + path_ + "'", errno);
+      return;
+    }
   }
   temporary_ = path_ + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter.fetch_add(1));
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -74,7 +79,7 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
 AtomicFile::~AtomicFile() {
   if (fd_ >= 0) {
     ::close(fd_);
-    ::unlink(temporary_.c_str());
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
   }
 }
 
@@ -93,7 +98,9 @@ void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(te
 void AtomicFile::commit() {
   if (::fsync(fd_) != 0 && errno != EINVAL)
     fail_errno("flushing '" + path_ + "' failed, the old file is untouched", errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno("cannot replace '" + path_ + "'", errno);
+  if (!temporary_.empty() && ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    fail_errno("cannot replace '" + path_ + "'", errno);
+  }
   ::close(fd_);
   fd_ = -1;
 }

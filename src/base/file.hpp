@@ -33,6 +33,7 @@ class MappedFile {
 
 /// Writes a file by way of a temporary beside it, flushed to disk and renamed over `path` at commit().
 /// Destroyed without commit (an error, a signal), it removes the temporary and the old file stays as it was.
+/// What is no regular file (a device, a pipe) is written to directly.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "cli/common.hpp"
@@ -11,6 +12,8 @@
 namespace tenon::cli {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct BuildVerb {
   ModelOptions model;
   std::string output;
@@ -18,11 +21,16 @@ struct BuildVerb {
   std::vector<std::string> samples;
   double tolerance = 0;
   bool no_verify = false;
+  bool json = false;
 };
 
 // Sample inputs for the shapes that will be planned: given ones, else generated.
 std::vector<Datum> samples_for(const BuildVerb& o, const Graph& g, const std::map<std::string, Dims>& shapes) {
-  if (!o.samples.empty()) return read_inputs(g, o.samples);
+  if (!o.samples.empty()) {
+    InputOptions files;
+    files.files = o.samples;
+    return read_inputs(g, files, shapes);
+  }
   auto dims = input_dims(g, shapes);
   bool tensors = std::all_of(g.inputs.begin(), g.inputs.end(), [&](ValueId v) { return g.value(v).type.is_tensor(); });
   return dims && tensors ? sample_inputs(g, *dims) : std::vector<Datum>{};
@@ -56,31 +64,53 @@ void explain(const EngineCore& engine, const Program& program, const std::vector
   }
 }
 
+std::shared_ptr<EngineCore> open_verified(const BuildVerb& o, VerifyReport& report) {
+  if (o.no_verify || is_plan_file(o.model.model)) return open_model(o.model);
+  auto engine = open_model(o.model, {},
+                           [&](const GraphPtr& g, const std::map<std::string, Dims>& shapes,
+                               const std::map<std::string, ProfileRange>& profile, EngineOptions options) {
+                             VerifyOptions v;
+                             v.inputs = samples_for(o, *g, shapes);
+                             v.tolerance = o.tolerance;
+                             return build_verified(g, shapes, profile, std::move(options), v, report);
+                           });
+  if (!o.json || (report.done && !report.passed)) fmt::print(stderr, "{}\n", outcome(report));
+  return engine;
+}
+
+Json verification(const VerifyReport& r) {
+  if (!r.done) return nullptr;
+  return {{"passed", r.passed}, {"error", r.worst}, {"tolerance", r.tolerance}, {"left_out", r.blamed}};
+}
+
 void build(const BuildVerb& o) {
   auto begin = std::chrono::steady_clock::now();
   VerifyReport report;
-  bool verify = !o.no_verify && !is_plan_file(o.model.model);
-  ModelBuilder builder;
-  if (verify) {
-    builder = [&](const GraphPtr& g, const std::map<std::string, Dims>& shapes,
-                  const std::map<std::string, ProfileRange>& profile, EngineOptions options) {
-      VerifyOptions v;
-      v.inputs = samples_for(o, *g, shapes);
-      v.tolerance = o.tolerance;
-      return build_verified(g, shapes, profile, std::move(options), v, report);
-    };
-  }
-  auto engine = open_model(o.model, {}, builder);
-  print_notes(*engine, false);
-  if (verify) fmt::print(stderr, "{}\n", outcome(report));
-  if (verify && report.done && !report.passed) throw NotVerified();
+  auto engine = open_verified(o, report);
+  print_notes(*engine, o.json);
+  check_interrupted();
+  if (report.done && !report.passed) throw NotVerified();
   auto dims = input_dims(engine->graph(), wanted_shapes(engine->graph(), o.model, 0));
   std::shared_ptr<const Program> program;
   if (dims) program = engine->program(*dims);
+  expect(o.explain.empty() || !o.json, "--explain prints a table; it does not go with --json");
   if (!o.explain.empty() && program) explain(*engine, *program, o.explain);
   std::string path = o.output.empty() ? o.model.model + ".plan" : o.output;
   save_plan(engine->plan(), path);
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (o.json) {
+    Json j = {{"path", path}, {"seconds", seconds}, {"planned", program != nullptr}};
+    if (program) {
+      j["steps"] = program->steps.size();
+      j["arena_bytes"] = program->arena_bytes;
+    }
+    j["packed_weight_bytes"] = engine->weight_bytes();
+    j["peak_memory_bytes"] = peak_memory_bytes();
+    j["verification"] = verification(report);
+    j["notes"] = engine->notes();
+    fmt::print("{}\n", j.dump(2));
+    return;
+  }
   fmt::print("built {} in {}: {}\n", path, human_seconds(seconds),
              program ? fmt::format("{} steps, arena {}, packed weights {}", program->steps.size(),
                                    human_bytes(static_cast<double>(program->arena_bytes)),
@@ -94,7 +124,8 @@ void build(const BuildVerb& o) {
 void add_build(CLI::App& app) {
   auto o = std::make_shared<BuildVerb>();
   CLI::App* sub = app.add_subcommand("build", "Optimise a model for this machine and write a plan");
-  add_model_options(*sub, o->model);
+  add_model_options(*sub, o->model, "model,--onnx");
+  add_profile_options(*sub, o->model);
   sub->add_option("--output,-o,--saveEngine", o->output, "Where to write the plan (default: MODEL.plan)");
   sub->add_option("--explain", o->explain, "Print every tactic's verdict and time for a node (by name), or for 'all'");
   sub->add_option("--verify-inputs,--loadInputs", o->samples,
@@ -104,6 +135,14 @@ void add_build(CLI::App& app) {
   sub->add_option("--verify-tolerance", o->tolerance,
                   "Allowed rms error relative to an output (default: by precision)");
   sub->add_flag("--no-verify", o->no_verify, "Do not compare the plan with the reference");
+  sub->add_flag("--json", o->json, "One JSON object on standard output");
+  add_precision_flags(*sub);
+  sub->footer(
+      "A plan holds the optimised graph, the chosen tactics and the packed weights. trtexec's flags work too.\n"
+      "Examples:\n"
+      "  tenon build model.onnx -o model.plan\n"
+      "  tenon build model.onnx --minShapes x:1x3x224x224 --optShapes x:8x3x224x224 --maxShapes x:32x3x224x224\n"
+      "  tenon build --onnx=model.onnx --saveEngine=model.plan --shapes=x:1x3x224x224");
   sub->callback([o] { build(*o); });
 }
 

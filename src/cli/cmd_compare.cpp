@@ -18,7 +18,7 @@ using Json = nlohmann::ordered_json;
 
 struct CompareVerb {
   ModelOptions model;
-  std::vector<std::string> inputs;
+  InputOptions inputs;
   double tolerance = 1e-3;
   int worst = 10;
   bool layers = false, json = false;
@@ -70,14 +70,7 @@ std::vector<Row> layer_rows(const Program& p, ProgramSession& session, const OpT
 void compare(const CompareVerb& o) {
   auto engine = open_model(o.model);
   const Graph& g = engine->graph();
-  std::vector<Datum> inputs;
-  if (!o.inputs.empty()) {
-    inputs = read_inputs(g, o.inputs);
-  } else {
-    auto dims = input_dims(g, wanted_shapes(g, o.model, 1));
-    expect(dims.has_value(), "the model's input shapes are open: give --inputs FILE or --shape NAME:DIMS");
-    inputs = sample_inputs(g, *dims);
-  }
+  std::vector<Datum> inputs = inputs_for(*engine, o.inputs, o.model);
   auto program = engine->program_for(inputs);
   ProgramSession session(program, engine->pool(), engine->ops());
   std::vector<Datum> outputs(program->outputs.size());
@@ -117,11 +110,16 @@ void add_compare(CLI::App& app) {
   auto o = std::make_shared<CompareVerb>();
   CLI::App* sub = app.add_subcommand("compare", "Compare a model or plan with the reference interpreter");
   add_model_options(*sub, o->model);
-  sub->add_option("--inputs,-i", o->inputs, "Inputs as for run (default: generated)")->expected(1)->take_all();
+  add_input_options(*sub, o->inputs);
   sub->add_option("--tolerance", o->tolerance, "Largest error allowed, relative to an output's largest magnitude");
   sub->add_flag("--layers", o->layers, "Compare every layer, worst first");
   sub->add_option("--worst", o->worst, "How many layers to print");
   sub->add_flag("--json", o->json, "One JSON object on standard output");
+  sub->footer(
+      "Exit code 6 when the largest error is above the tolerance.\n"
+      "Examples:\n"
+      "  tenon compare model.onnx --layers\n"
+      "  tenon compare model.plan --inputs in.npz --tolerance 1e-4 --json");
   sub->callback([o] { compare(*o); });
 }
 

@@ -137,6 +137,11 @@ void add_inspect(CLI::App& app) {
   sub->add_flag("--optimized", o->optimized, "Run the passes first and show what each changed");
   sub->add_option("--disable-pass", o->disabled, "Leave a pass out (repeatable)")->expected(1)->take_all();
   sub->add_option("--stop-after", o->stop_after, "Run no pass after this one");
+  sub->footer(
+      "Examples:\n"
+      "  tenon inspect model.onnx\n"
+      "  tenon inspect model.onnx --optimized\n"
+      "  tenon inspect model.plan --text");
   sub->callback([o] { inspect(*o); });
 }
 

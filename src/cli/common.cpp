@@ -12,7 +12,6 @@
 #include "base/file.hpp"
 #include "graph/text.hpp"
 #include "onnx/import.hpp"
-#include "onnx/proto_io.hpp"
 #include "ops/op_table.hpp"
 
 namespace tenon::cli {
@@ -37,11 +36,6 @@ bool ends_with(const std::string& s, std::string_view tail) {
   return s.size() >= tail.size() && s.compare(s.size() - tail.size(), tail.size(), tail) == 0;
 }
 
-std::string only_input(const Graph& g) {
-  expect(g.inputs.size() == 1, "the model has {} inputs; say which one: --shape NAME:1x3x224x224", g.inputs.size());
-  return g.value(g.inputs[0]).name;
-}
-
 std::map<std::string, Dims> by_name(const Graph& g, const std::vector<std::string>& texts) {
   auto shapes = parse_shapes(texts);
   if (auto lone = shapes.find(""); lone != shapes.end()) {
@@ -60,29 +54,12 @@ void check_pass_name(const std::string& pass, const std::vector<std::string>& pa
        near.empty() ? "" : fmt::format("; did you mean '{}'?", near), all);
 }
 
-void find_datum(const Graph& g, NamedTensors& arrays, ValueId v, Datum& out) {
-  const Value& value = g.value(v);
-  auto take = [&](const std::string& name) -> const Tensor* {
-    for (auto& [key, tensor] : arrays) {
-      if (key == name) return &tensor;
-    }
-    return nullptr;
-  };
-  if (value.type.kind == Type::Kind::kMap) {
-    const Tensor *keys = take(value.name + ".keys"), *values = take(value.name + ".values");
-    if (keys == nullptr || values == nullptr) return;
-    out.kind = Type::Kind::kMap;
-    out.keys = keys->reshaped({keys->size()});
-    out.tensor = values->reshaped({values->size()});
-    return;
-  }
-  if (const Tensor* t = take(value.name)) {
-    bool same = t->dtype() == value.type.dtype || value.type.dtype == DType::kUndefined;
-    out = Datum(same ? *t : npy_view_as(*t, value.type.dtype));
-  }
-}
-
 }  // namespace
+
+std::string only_input(const Graph& g) {
+  expect(g.inputs.size() == 1, "the model has {} inputs; say which one: --shape NAME:1x3x224x224", g.inputs.size());
+  return g.value(g.inputs[0]).name;
+}
 
 int exit_code(const Error& e) noexcept {
   switch (e.code()) {
@@ -220,12 +197,32 @@ void add_pass_options(CLI::App& app, ModelOptions& o) {
   app.add_option("--stop-after", o.stop_after, "Run no pass after this one");
 }
 
-void add_model_options(CLI::App& app, ModelOptions& o, const std::string& names) {
-  app.add_option(names, o.model, "ONNX model, plan or graph text")->required();
-  add_shape_options(app, o);
+void add_profile_options(CLI::App& app, ModelOptions& o) {
   app.add_option("--minShapes", o.min_shapes, "Smallest shapes of the optimization profile")->expected(1)->take_all();
   app.add_option("--optShapes", o.opt_shapes, "Shapes to optimise for")->expected(1)->take_all();
   app.add_option("--maxShapes", o.max_shapes, "Largest shapes of the optimization profile")->expected(1)->take_all();
+}
+
+void add_precision_flags(CLI::App& app) {
+  app.add_flag_callback(
+      "--fp32", [] {}, "Compute in float32: what this device does anyway");
+  for (const char* name : {"fp16", "bf16", "fp8", "int8", "int4", "best"}) {
+    app.add_flag_callback(
+        fmt::format("--{}", name),
+        [name] {
+          fail(Code::kUnsupported,
+               "precision {} is not available on device cpu (float16 models are computed in float32, quantised models "
+               "in "
+               "8 bits as they say); leave --{} out",
+               name, name);
+        },
+        "Refused on device cpu");
+  }
+}
+
+void add_model_options(CLI::App& app, ModelOptions& o, const std::string& names) {
+  app.add_option(names, o.model, "ONNX model, plan or graph text")->required();
+  add_shape_options(app, o);
   add_device_options(app, o);
   add_tuning_options(app, o);
   add_pass_options(app, o);
@@ -321,70 +318,6 @@ std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std
   }
   if (builder) return builder(g, shapes, profile, std::move(options));
   return EngineCore::build(std::move(g), shapes, std::move(profile), std::move(options));
-}
-
-std::vector<Datum> read_inputs(const Graph& g, const std::vector<std::string>& files) {
-  NamedTensors arrays;
-  for (const std::string& spec : files) {
-    size_t eq = spec.find('=');
-    std::string name = eq == std::string::npos ? "" : spec.substr(0, eq),
-                path = eq == std::string::npos ? spec : spec.substr(eq + 1);
-    if (ends_with(path, ".npz")) {
-      for (auto& item : read_npz(path)) arrays.push_back(std::move(item));
-    } else if (ends_with(path, ".npy")) {
-      arrays.emplace_back(name.empty() ? only_input(g) : name, read_npy(path));
-    } else if (ends_with(path, ".pb")) {
-      std::string input = name.empty() ? only_input(g) : name;
-      Type type;
-      for (ValueId v : g.inputs) {
-        if (g.value(v).name == input) type = g.value(v).type;
-      }
-      arrays.emplace_back(input, onnx::read_tensor_pb(path, type).tensor);
-    } else {
-      fail(Code::kInvalidArgument, "input '{}' must be a .npz, .npy or .pb file (NAME=FILE for one input)", path);
-    }
-  }
-  std::vector<Datum> out(g.inputs.size());
-  for (size_t i = 0; i < g.inputs.size(); ++i) {
-    find_datum(g, arrays, g.inputs[i], out[i]);
-    if (out[i].is_tensor() && !out[i].tensor.defined()) {
-      std::string have;
-      for (const auto& [name, tensor] : arrays) have += (have.empty() ? "" : ", ") + name;
-      fail(Code::kInvalidArgument, "no data for input '{}' ({}); the files have: {}", g.value(g.inputs[i]).name,
-           g.value(g.inputs[i]).type.text(), have.empty() ? "nothing" : have);
-    }
-  }
-  return out;
-}
-
-std::vector<Datum> sample_inputs(const Graph& g, const std::vector<Dims>& dims) {
-  std::vector<Datum> out;
-  for (size_t i = 0; i < g.inputs.size(); ++i) {
-    const Value& v = g.value(g.inputs[i]);
-    if (!v.type.is_tensor())
-      fail(Code::kUnsupported, "input '{}' is {}: give data with --inputs", v.name, v.type.text());
-    Tensor t = Tensor::allocate(v.type.dtype, dims[i]);
-    // Floats in [0, 1), integers 0 and 1: valid as pixels, masks and token ids alike.
-    uint64_t state = 88172645463325252ull + i;
-    for (int64_t k = 0; k < t.size() && t.dtype() != DType::kString; ++k) {
-      state ^= state << 13;
-      state ^= state >> 7;
-      state ^= state << 17;
-      if (is_floating(t.dtype())) {
-        t.set(k, static_cast<double>(state >> 40) * 0x1p-24);
-      } else {
-        t.set_int(k, static_cast<int64_t>(state & 1));
-      }
-    }
-    out.emplace_back(std::move(t));
-  }
-  return out;
-}
-
-std::vector<Dims> dims_of_inputs(std::span<const Datum> inputs) {
-  std::vector<Dims> out;
-  for (const Datum& d : inputs) out.push_back(d.is_tensor() ? d.tensor.dims() : Dims());
-  return out;
 }
 
 void print_notes(const EngineCore& engine, bool quiet) {

@@ -58,12 +58,16 @@ struct ModelOptions {
   std::string stop_after;
   bool no_rebuild = false;
 };
-/// The model and all of the groups of options below. `names` are those of the model's option, as CLI11 takes them.
+/// The model and the groups of options below, those of profiles left out. `names` are those of the model's option, as
+/// CLI11 takes them.
 void add_model_options(CLI::App& app, ModelOptions& options, const std::string& names = "model");
 void add_shape_options(CLI::App& app, ModelOptions& options);   ///< --shape, --batch
 void add_device_options(CLI::App& app, ModelOptions& options);  ///< --threads, --device
 void add_tuning_options(CLI::App& app, ModelOptions& options);  ///< --opt-level, --budget, --timing-cache, --no-rebuild
 void add_pass_options(CLI::App& app, ModelOptions& options);    ///< --disable-pass, --stop-after
+void add_profile_options(CLI::App& app, ModelOptions& options);  ///< --minShapes, --optShapes, --maxShapes
+/// trtexec's --fp32, --fp16, --int8...: what the device cannot do is refused, with the reason.
+void add_precision_flags(CLI::App& app);
 
 EngineOptions engine_options(const ModelOptions& options);
 /// Builds from a model or loads a plan. `shapes`: more shapes (from input files), which win over nothing given.
@@ -78,8 +82,22 @@ GraphPtr import_model(const std::string& path, bool allow_unknown_ops = false);
 /// Shapes from --shape/--batch for the inputs of a graph; unknown dimensions become `otherwise` (0: stay unknown).
 std::map<std::string, Dims> wanted_shapes(const Graph& graph, const ModelOptions& options, int64_t otherwise);
 
-/// Inputs of a graph by name from .npz, .npy, .pb or raw files ("name=file" or "file").
-std::vector<Datum> read_inputs(const Graph& graph, const std::vector<std::string>& files);
+struct InputOptions {
+  std::vector<std::string> files;
+  std::vector<double> image_mean = {0, 0, 0}, image_std = {1, 1, 1};
+  double image_scale = 1.0 / 255;
+};
+void add_input_options(CLI::App& app, InputOptions& options);
+/// The name of the only input; an error where there are more.
+std::string only_input(const Graph& graph);
+/// Inputs of a graph by name from .npz, .npy, .pb, raw or picture files ("name=file" or "file"). `shapes`: as asked
+/// for, for raw files and pictures. A picture goes into N,3,H,W (or N,H,W,3) as RGB, (byte * scale - mean) / std; for
+/// square inputs of at most 384 pixels, which classifiers have, its short side is scaled to 8/7 of the input's and the
+/// centre cut out, for others it is stretched, where H and W are open it stays as it is.
+std::vector<Datum> read_inputs(const Graph& graph, const InputOptions& options,
+                               const std::map<std::string, Dims>& shapes);
+/// Inputs for an engine: from the files, else generated at the shapes asked for, else at those it was planned for.
+std::vector<Datum> inputs_for(const EngineCore& engine, const InputOptions& inputs, const ModelOptions& model);
 /// Deterministic small values of the graph's types for the given shapes.
 std::vector<Datum> sample_inputs(const Graph& graph, const std::vector<Dims>& dims);
 std::vector<Dims> dims_of_inputs(std::span<const Datum> inputs);
