@@ -1,5 +1,6 @@
-# Tests that drive the command line tool: bad inputs (tests/hostile, any Python 3) and the shared models (tests/models,
-# skipped where these or the peers are not at hand). Included by the top CMakeLists.txt where the tool is built.
+# Tests that drive the command line tool: what scripts rely on (tests/cli) and bad inputs (tests/hostile), with any Python 3,
+# and the shared models (tests/models, skipped where these or the peers are not at hand). Included by the top CMakeLists.txt
+# where the tool is built.
 find_package(Python3 COMPONENTS Interpreter)
 if(Python3_FOUND AND TARGET tenon)
   set(hostile ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/hostile/run.py --tenon $<TARGET_FILE:tenon>)
@@ -13,5 +14,8 @@ if(Python3_FOUND AND TARGET tenon)
       set_tests_properties(models/${what} PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE TIMEOUT 1800)
     endforeach()
   endif()
+  add_test(NAME cli/behaviour COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/cli/run.py
+    --tenon $<TARGET_FILE:tenon>)
+  set_tests_properties(cli/behaviour PROPERTIES TIMEOUT 900)
   set_tests_properties(hostile/corpus PROPERTIES RUN_SERIAL TRUE TIMEOUT 900)
 endif()

@@ -16,7 +16,8 @@ namespace {
 
 [[noreturn]] void fail_errno(const std::string& what, int error) {
   Code code = error == ENOENT || error == ENOTDIR ? Code::kNotFound
-              : error == ENOSPC || error == EMFILE || error == ENFILE || error == EIO || error == ENOMEM
+              : error == ENOSPC || error == EDQUOT || error == EFBIG || error == EMFILE || error == ENFILE ||
+                      error == EIO || error == ENOMEM
                   ? Code::kUnavailable
                   : Code::kInvalidArgument;
   fail(code, "{}: {}", what, std::strerror(error));
