@@ -292,6 +292,7 @@ void add_bench(CLI::App& app) {
   sub->add_option("--avgRuns", o->average, "Print averages of so many runs each")->check(CLI::Range(1, 1 << 20));
   sub->add_option("--percentile", o->percentiles, "Percentiles beyond 90, 95 and 99, separated by commas")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(0.0, 100.0));
   sub->add_option("--saveEngine", o->save_engine, "Write the plan, too");
   sub->add_flag("--skipInference", o->skip_inference, "Build or load only");

@@ -232,7 +232,8 @@ void add_detect(CLI::App& app) {
   sub->add_option("--max-det", o->max_det, "Objects a picture, at most (default 300)")->check(CLI::Range(1, 30000));
   sub->add_option("--size", o->size, "Input size WIDTHxHEIGHT (default: the model's, 640x640 where it is open)");
   sub->add_option("--classes", o->classes, "Keep these classes only: ids or names, separated by commas")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   sub->add_flag("--agnostic", o->agnostic, "Suppress overlapping boxes of different classes too");
   sub->add_flag("--txt", o->txt, "Write YOLO labels to OUTPUT/labels: class cx cy w h confidence");
   sub->add_flag("--no-draw", o->no_draw, "Write no pictures");

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,7 +30,8 @@ void give_up(int) {
 
 void on_interrupt(int signal) {
   if (stop.exchange(true)) give_up(signal);
-  alarm(1);
+  itimerval patience{{0, 0}, {0, 300'000}};
+  setitimer(ITIMER_REAL, &patience, nullptr);
 }
 
 bool ends_with(const std::string& s, std::string_view tail) {
