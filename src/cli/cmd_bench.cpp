@@ -284,7 +284,8 @@ void add_bench(CLI::App& app) {
   add_model_options(*sub, o->model, "model,--onnx,--loadEngine");
   add_profile_options(*sub, o->model);
   add_input_options(*sub, o->inputs);
-  sub->add_option("--duration", o->duration, "Measure for at least this many seconds")->check(CLI::Range(0.0, 1e6));
+  sub->add_option("--duration", o->duration, "Measure for at least this many seconds (200,000 runs at most)")
+      ->check(CLI::Range(0.0, 1e6));
   sub->add_option("--warm-up", o->warm_up, "Runs before measuring")->check(CLI::Range(0, 1 << 20));
   sub->add_option("--warmUp", o->warm_up_ms, "Milliseconds of runs before measuring, at least")
       ->check(CLI::Range(0.0, 1e9));

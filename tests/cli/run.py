@@ -122,7 +122,7 @@ class Errors(Case):
             self.assertEqual([p.name for p in self.folder.glob("old.*")], [])
 
     def test_interrupt(self):
-        running = subprocess.Popen([TENON, "bench", self.model, "--duration", "100"], stdout=subprocess.PIPE,
+        running = subprocess.Popen([TENON, "bench", self.model, "--warmUp", "100000"], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
         time.sleep(2)
         running.send_signal(signal.SIGINT)
