@@ -37,8 +37,16 @@ std::vector<Datum> samples_for(const BuildVerb& o, const Graph& g, const std::ma
 }
 
 std::string outcome(const VerifyReport& r) {
-  if (!r.done)
-    return "not verified: the shapes are open or the inputs are no tensors (give --shape or --verify-inputs)";
+  if (!r.done) {
+    return "not verified: " + (r.why_not.empty() ? "the shapes are open or the inputs are no tensors" : r.why_not) +
+           " (give --shape or --verify-inputs)";
+  }
+  if (r.by_layer && r.worst > r.tolerance) {
+    return fmt::format(
+        "verified layer by layer: every step agrees with the reference on the same inputs; end to end the model "
+        "amplifies rounding to {:.2g} rms on these inputs (--verify-inputs gives it real ones)",
+        r.worst);
+  }
   std::string text = fmt::format("{} against the reference: largest error {:.2g} rms, allowed {:.2g}",
                                  r.passed ? "verified" : "NOT VERIFIED", r.worst, r.tolerance);
   for (const std::string& b : r.blamed) text += "\n  left out, it gave other values: " + b;

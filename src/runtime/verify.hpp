@@ -20,9 +20,11 @@ struct VerifyOptions {
 struct VerifyReport {
   bool done = false;
   bool passed = false;
-  double worst = 0;  ///< of the engine that is returned
+  bool by_layer = false;  ///< passed because every step agrees on the same inputs: the model amplifies rounding
+  double worst = 0;       ///< of the engine that is returned
   double tolerance = 0;
   std::string output;               ///< where the worst error is
+  std::string why_not;              ///< why nothing was verified
   std::vector<std::string> blamed;  ///< "pass fuse_epilogue", "tactic gemm_nhwc of node conv1"
 };
 

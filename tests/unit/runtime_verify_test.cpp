@@ -60,13 +60,26 @@ TEST(Verify, NamesAndLeavesOutAWrongTactic) {
   EXPECT_EQ(report.blamed[0], "tactic wrong of node pool");
 }
 
-TEST(Verify, SaysSoWhenItCannotBeMended) {
+TEST(Verify, TellsAmplifiedRoundingFromAWrongStep) {
   VerifyOptions v = inputs();
-  v.tolerance = 1e-12;  // nothing in float32 is that close
+  v.tolerance = 1e-12;  // nothing in float32 is that close end to end, but every step is right
   VerifyReport report;
   build_verified(sample(), {}, {}, {}, v, report);
   EXPECT_TRUE(report.done);
-  EXPECT_FALSE(report.passed);
+  EXPECT_TRUE(report.by_layer);
+  EXPECT_GT(report.worst, v.tolerance);
+  EXPECT_TRUE(report.blamed.empty());
+}
+
+TEST(Verify, SaysWhyWhenTheReferenceRefusesTheSamples) {
+  GraphPtr g = parse_graph("graph g (float32[4,2] x, int64[3] i) => (y) { y = Gather(x, i) }");
+  infer_types(*g, all_ops());
+  VerifyOptions v;
+  v.inputs = {Datum(Tensor::allocate(DType::kFloat32, {4, 2})), Datum(Tensor::of_ints(std::vector<int64_t>{0, 9, 1}))};
+  VerifyReport report;
+  build_verified(g, {}, {}, {}, v, report);
+  EXPECT_FALSE(report.done);
+  EXPECT_NE(report.why_not.find("refuses"), std::string::npos);
 }
 
 }  // namespace
