@@ -85,6 +85,7 @@ class Machine {
         slot_[input.slot] = reinterpret_cast<const float*>(w.base);
       } else {
         table_.load[static_cast<int>(input.dtype)](w.base, scratch, n);
+        held_[index] = {nullptr, 0, 0};
       }
     } else if (w.row_step == 0 && w.step == size) {  // the same row again and again
       Held& held = held_[index];
@@ -95,6 +96,7 @@ class Machine {
       held = {w.base, n, cols};
     } else {
       stage_rows(input.dtype, w, scratch, rows, cols);
+      held_[index] = {nullptr, 0, 0};  // what was held is overwritten: a last tile of one row must not find it
     }
   }
 

@@ -196,6 +196,12 @@ void save_plan(const Plan& plan, const std::string& path) {
 }
 
 Plan load_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, const std::string& label) {
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % 64 != 0 && !bytes.empty()) {
+    // Kernels read packed weights with aligned loads; a mapping is aligned, a caller's buffer need not be.
+    Tensor copy = Tensor::uninitialized(DType::kUInt8, {static_cast<int64_t>(bytes.size())});
+    std::memcpy(copy.mutable_raw(), bytes.data(), bytes.size());
+    return load_plan({copy.raw(), bytes.size()}, copy.owner(), label);
+  }
   Header h = read_header(bytes, label);
   std::string_view text = text_of(bytes, h, label);
   auto table_bytes = bytes.subspan(sizeof(Header) + h.text_bytes, h.blob_count * sizeof(BlobEntry));

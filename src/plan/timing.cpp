@@ -152,7 +152,8 @@ void TimingCache::parse(std::string_view text, const std::string& label) {
 
 std::string TimingCache::text() const {
   std::string out(kHeader);
-  for (const auto& [key, seconds] : entries_) out += fmt::format("{:.4g}\t{}\n", seconds, key);
+  // In full: a second build must compare the very numbers that the first one compared.
+  for (const auto& [key, seconds] : entries_) out += fmt::format("{}\t{}\n", seconds, key);
   return out;
 }
 

@@ -86,4 +86,23 @@ inline double distance(const Tensor& wanted, const Tensor& got) {
   return gap / scale;
 }
 
+/// Where they differ most, in words.
+inline std::string worst(const Tensor& wanted, const Tensor& got) {
+  if (wanted.dtype() != got.dtype() || wanted.dims() != got.dims() || wanted.dtype() == DType::kString)
+    return "type or shape";
+  int64_t at = 0, different = 0;
+  double gap = -1;
+  for (int64_t i = 0; i < wanted.size(); ++i) {
+    double here = std::fabs(wanted.at(i) - got.at(i));
+    if (!(here <= 1e-4)) ++different;
+    if (here > gap) {
+      gap = here;
+      at = i;
+    }
+  }
+  if (wanted.size() == 0) return "empty";
+  return fmt::format("{} of {} elements differ, most at {}: {} is wanted, {} was made; ", different, wanted.size(), at,
+                     wanted.at(at), got.at(at));
+}
+
 }  // namespace tenon::testing
