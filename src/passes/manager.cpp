@@ -141,7 +141,7 @@ void verify(const Graph& graph, const OpTable& ops, std::string_view after) {
   for (NodeId id : order) {
     const Node& n = graph.node(id);
     const Op* op = ops.find(n.op);
-    if (op == nullptr) broken(fmt::format("operator {} is not known", n.op));
+    if (op == nullptr) fail(Code::kUnsupported, "after {}: operator {} is not known", after, n.op);
     size_t count = n.inputs.size();
     if (GraphPtr e = n.attrs.graph("epilogue")) count -= std::min(count, e->inputs.size() - 1);
     size_t captures = static_cast<size_t>(std::max<int64_t>(0, n.attrs.integer("captures", 0)));
