@@ -31,7 +31,16 @@ std::vector<Datum> samples_for(const BuildVerb& o, const Graph& g, const std::ma
     files.files = o.samples;
     return read_inputs(g, files, shapes);
   }
-  auto dims = input_dims(g, shapes);
+  // A shape that was asked for counts also where the model declares another (see free_contradicted_dims).
+  GraphPtr open = g.clone();
+  for (ValueId v : open->inputs) {
+    Type& type = open->value(v).type;
+    auto asked = shapes.find(open->value(v).name);
+    if (asked != shapes.end() && type.is_tensor() && (!type.shape || type.shape->size() == asked->second.size())) {
+      type.shape = to_shape(asked->second);
+    }
+  }
+  auto dims = input_dims(*open, shapes);
   bool tensors = std::all_of(g.inputs.begin(), g.inputs.end(), [&](ValueId v) { return g.value(v).type.is_tensor(); });
   return dims && tensors ? sample_inputs(g, *dims) : std::vector<Datum>{};
 }

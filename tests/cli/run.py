@@ -191,6 +191,12 @@ class Work(Case):
         out = self.json("run", model, "-i", "p.png", "--image-mean", "0.1,0.1,0.1")["outputs"]
         self.assertAlmostEqual(next(iter(out.values()))["largest"][0]["value"], 0.1, places=5)
 
+    def test_asked_shape_wins(self):
+        model = self.put("lies.onnx", w.one("GlobalMaxPool", [("x", w.FLOAT, [10, 3, 32, 32])]))
+        told = self.json("build", model, "--shape", "x:1x3x48x48", "-o", "l.plan")
+        self.assertTrue(told["verification"]["passed"])
+        self.assertEqual(next(iter(self.json("run", "l.plan")["outputs"].values()))["shape"], [1, 3, 1, 1])
+
     def test_optimize(self):
         told = self.json("optimize", self.model, "-o", "o.onnx")
         self.assertLess(told["nodes_after"], told["nodes_before"])
