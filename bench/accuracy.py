@@ -20,6 +20,8 @@ import inputs
 # inputs changed by a factor of up to 1 +- 1e-5, "unoptimised" its answer with graph optimisations off.
 REASONS = {
     "fp32": "fp32: rounding of sums in another order; 1e-4 of the output's scale",
+    "boxes": "fp32, raw box outputs of a network that amplifies rounding: Tenon is 0.7e-4 of the scale away from its "
+             "double-precision reference (tenon compare), ONNX Runtime lies on the other side of it; 2e-4 between the two",
     "fp16": "fp16 tensors: each rounding is 5e-4; ORT computes in fp32 between casts, and differs from itself unoptimised by 5e-4",
     "int8dyn": "dynamic int8: the scales follow the activations, so a change in the last bit moves whole tensors by a quantum. "
                "ORT perturbed moves by 0.02-0.41 (max), 0.005-0.015 (rms), 0.055 (rms of the scores that matter)",
@@ -45,6 +47,7 @@ class Tolerance:
 FP32 = Tolerance("fp32", 1e-4)
 # Entries only where a model is not plain fp32.
 TOLERANCES = {
+    "yolox-nano-416": Tolerance("boxes", 2e-4),
     "squeezenet1.0-fp16-224": Tolerance("fp16", 2e-3),
     "yolov5n-fp16-640": Tolerance("fp16", 5e-3),
     "mobilenetv2-int8dyn-224": Tolerance("int8dyn", 3e-2, rms=True),

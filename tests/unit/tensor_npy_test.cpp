@@ -234,12 +234,14 @@ TEST_F(NpyTest, ArchivesAreRefusedByWhatTheyDeclare) {
 TEST_F(NpyTest, AnyTruncationOrFlipOfAnArchiveIsAnErrorOrArrays) {
   write_npz(file("a.npz"), sample(), true);
   std::string good = bytes_of(file("a.npz"));
-  for (size_t n = 0; n < good.size(); ++n) {
+  // Every place in the archive's directory at its end, and one in seven before it: each case is a file on disk.
+  auto step = [&](size_t n) { return n + 200 < good.size() ? size_t{7} : size_t{1}; };
+  for (size_t n = 0; n < good.size(); n += step(n)) {
     put(file("b.npz"), good.substr(0, n));
     EXPECT_NE(message_of([&] { read_npz(file("b.npz")); }), "no error") << n;
   }
   NpyLimits limits{.array_bytes = 1 << 20};
-  for (size_t i = 0; i < good.size(); ++i) {
+  for (size_t i = 0; i < good.size(); i += step(i)) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ (1 << (i % 8)));
     put(file("b.npz"), bad);
