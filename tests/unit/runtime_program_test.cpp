@@ -101,8 +101,8 @@ void check_ways(const GraphPtr& g, const std::string& text, uint64_t seed) {
         session.run(inputs, got);
         for (size_t i = 0; i < want.size(); ++i) {
           ASSERT_LE(testing::distance(want[i].tensor, got[i].tensor), limit_for(want[i].tensor.dtype()))
-              << testing::worst(want[i].tensor, got[i].tensor)
-              << "output " << i << ", run " << run << ", " << where << "\n"
+              << testing::worst(want[i].tensor, got[i].tensor) << "output " << i << ", run " << run << ", " << where
+              << "\n"
               << describe(*program);
         }
       }
