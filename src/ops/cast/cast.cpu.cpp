@@ -1,6 +1,7 @@
-// CPU tactic of Cast between the types that graphs cast between: loops with the conversion of the reference.
+// CPU tactics of Cast: the tape between floats (halves included), loops with the conversion of the reference between
+// the other types that graphs cast between.
 #include "base/error.hpp"
-#include "tactic/tactic.hpp"
+#include "tactic/pointwise_tactic.hpp"
 
 namespace tenon {
 namespace {
@@ -85,6 +86,8 @@ std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore&) {
 
 }  // namespace
 
-void define_cast_cpu(TacticTable& table) { table.add("Cast", {{"convert", judge, prepare}}); }
+void define_cast_cpu(TacticTable& table) {
+  table.add("Cast", {{"tape", judge_tape, prepare_tape}, {"convert", judge, prepare}});
+}
 
 }  // namespace tenon
