@@ -97,7 +97,10 @@ void InferContext::output_content(size_t i, std::vector<Dim> content) {
 }
 
 Dim InferContext::unknown(size_t output, size_t axis) const {
-  return Dim::symbol(fmt::format("?{}.{}", graph_.value(node_.outputs.at(output)).name.substr(0, 40), axis));
+  // Long names share their beginnings; two values must never share a symbol.
+  const std::string& name = graph_.value(node_.outputs.at(output)).name;
+  if (name.size() <= 40) return Dim::symbol(fmt::format("?{}.{}", name, axis));
+  return Dim::symbol(fmt::format("?{}_{:x}.{}", name.substr(0, 32), std::hash<std::string>()(name), axis));
 }
 
 void InferContext::reject(const std::string& why) const {

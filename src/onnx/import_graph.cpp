@@ -44,10 +44,7 @@ Dim Importer::named_dim(std::string_view param) const {
 }
 
 DimSymbol Importer::symbols_of(std::string_view input) const {
-  std::string stem(input.substr(0, 60));
-  for (char& c : stem) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '.' && c != '_') c = '_';
-  }
+  std::string stem(input);
   return [this, stem](std::string_view param, size_t axis) {
     return param.empty() ? Dim::symbol(fmt::format("?{}.{}", stem, axis)) : named_dim(param);
   };
@@ -63,7 +60,7 @@ void hint_output(Value& v, const Type& declared) {
   } else if (v.type.is_tensor() && !v.type.shape && declared.is_tensor() && declared.shape) {
     v.type.shape.emplace();
     for (size_t i = 0; i < declared.shape->size(); ++i)
-      v.type.shape->push_back(Dim::symbol(fmt::format("?{}.{}", v.name.substr(0, 40), i)));
+      v.type.shape->push_back(Dim::symbol(fmt::format("?{}.{}", v.name, i)));
   }
 }
 

@@ -33,7 +33,25 @@ Dim Dim::from_atom(std::shared_ptr<const Atom> atom) {
   return d;
 }
 
-Dim Dim::symbol(std::string name) { return from_atom(std::make_shared<Atom>(Atom{kSymbol, std::move(name), {}, {}})); }
+namespace {
+
+// What a symbol's name is made of in text.
+bool is_word(char c) {
+  return c == '_' || c == '.' || c == '?' || c == ':' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+         (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 128;
+}
+
+}  // namespace
+
+Dim Dim::symbol(std::string name) {
+  // Names of values become symbols ("?/model.0/conv.0"); text() must give what parse() takes, so other characters are
+  // spelt out, differently for different names.
+  std::string word;
+  for (char c : name) word += is_word(c) ? std::string(1, c) : fmt::format(":{:02x}", static_cast<unsigned char>(c));
+  if (word.empty() || (word[0] >= '0' && word[0] <= '9')) word = "_" + word;
+  name = std::move(word);
+  return from_atom(std::make_shared<Atom>(Atom{kSymbol, std::move(name), {}, {}}));
+}
 
 int64_t Dim::value() const {
   if (!is_const()) fail(Code::kInternal, "dimension {} is symbolic where a number is needed", text());
@@ -254,11 +272,7 @@ class DimParser {
       return n;
     }
     size_t begin = at_;
-    auto word = [](char c) {
-      return c == '_' || c == '.' || c == '?' || c == ':' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-             (c >= 'A' && c <= 'Z') || static_cast<unsigned char>(c) >= 128;
-    };
-    while (word(peek())) ++at_;
+    while (is_word(peek())) ++at_;
     std::string name(text_.substr(begin, at_ - begin));
     expect(!name.empty(), "dimension '{}' is not understood at character {}", text_, at_);
     if (!take('(')) return Dim::symbol(std::move(name));

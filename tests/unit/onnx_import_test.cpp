@@ -32,6 +32,22 @@ TEST(OnnxImport, DimensionNamesAreExpressionsOnlyOverInputSymbols) {
   for (const Dim& d : shape) EXPECT_EQ(Dim::parse(d.text()), d);
 }
 
+TEST(OnnxImport, SymbolsOfValuesCanBeWrittenAndReadBack) {
+  G g = line({node("Relu", {"x"}, {"y"})});
+  g.inputs = {value("x", 1, dim("") + dim("")), value("a/b c~1", 1, dim("") + dim(""))};
+  auto graph = import(model(g));
+  for (ValueId v : graph->inputs) {
+    for (const Dim& d : *graph->value(v).type.shape)
+      EXPECT_EQ(Dim::parse((d * Dim(2) + Dim(1)).text()), d * Dim(2) + Dim(1));
+  }
+  // Names that differ in their last letter only.
+  std::string stem(60, 'n');
+  g = line({node("NonZero", {"x"}, {stem + "1"}), node("NonZero", {"x"}, {stem + "2"})});
+  g.outputs = {value(stem + "1"), value(stem + "2")};
+  graph = import(model(g));
+  EXPECT_FALSE(graph->value(graph->outputs[0]).type == graph->value(graph->outputs[1]).type);
+}
+
 TEST(OnnxImport, ConstantsAreValuesAndUnusedOnesAreDropped) {
   auto graph = import(model(line({node("Constant", {}, {"c"}, {attr_tensor("value", floats("", {2}, {1, 2}))}),
                                   node("Constant", {}, {"unused"}, {attr_tensor("value", floats("", {1}, {9}))}),
