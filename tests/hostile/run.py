@@ -78,7 +78,9 @@ def execute(command, limit_bytes, patience, folder):
     log = folder / "log"
     with open(log, "wb") as out:
         process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=limits,
-                                   env={**os.environ, "HOME": str(folder), "TENON_CACHE": str(folder / "cache")})
+                                   env={**os.environ, "HOME": str(folder), "TENON_CACHE": str(folder / "cache"),
+                                        # Memory that is not there is an error of the program's own, as without sanitizers.
+                                        "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":allocator_may_return_null=1"})
         usage, code, peak = None, None, 0
         while time.monotonic() - begin < patience * 3 or cpu_seconds(process.pid) < patience and time.monotonic() - begin < 180:
             peak = max(peak, resident(process.pid))

@@ -152,8 +152,8 @@ TEST(Session, TellsWhereTheTimeGoes) {
   run_dense(s, {1, 2, 3});
   EXPECT_TRUE(s.layers().empty());
   s.set_profiling(true);
-  s.run();
-  s.run();
+  run_dense(s, {1, 2, 3});
+  run_dense(s, {1, 2, 3});
   auto layers = s.layers();
   ASSERT_FALSE(layers.empty());
   EXPECT_EQ(layers[0].runs, 2);
