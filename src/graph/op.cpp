@@ -212,7 +212,10 @@ Dims broadcast_dims(const Dims& a, const Dims& b, std::string_view what) {
 
 Ints strides_of(std::span<const int64_t> dims) {
   Ints out(dims.size(), 1);
-  for (size_t i = dims.size(); i-- > 1;) out[i - 1] = out[i] * dims[i];
+  // Shapes that no memory can hold are refused where memory is taken; here their strides merely wrap.
+  for (size_t i = dims.size(); i-- > 1;) {
+    out[i - 1] = static_cast<int64_t>(static_cast<uint64_t>(out[i]) * static_cast<uint64_t>(dims[i]));
+  }
   return out;
 }
 

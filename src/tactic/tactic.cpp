@@ -13,7 +13,7 @@ Ints format_strides(const Dims& dims, Format format) {
   int64_t step = dims[1];
   for (size_t i = dims.size(); i-- > 2;) {
     out[i] = step;
-    step *= dims[i];
+    step = static_cast<int64_t>(static_cast<uint64_t>(step) * static_cast<uint64_t>(dims[i]));
   }
   out[0] = step;
   return out;
