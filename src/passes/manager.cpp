@@ -44,7 +44,7 @@ void each_subgraph(Graph& graph, F&& f) {
     const Node& node = graph.node(id);
     for (const auto& [name, attr] : items) {
       // Epilogues and regions are made by fusion and are already what they should be.
-      if (name == "epilogue" || name == "body_region" || node.op == "tenon.Pointwise") continue;
+      if (name == "epilogue" || node.op == "tenon.Pointwise") continue;
       const auto* g = std::get_if<GraphPtr>(&attr);
       if (g == nullptr || !*g) continue;
       if (node.op != "If") {

@@ -176,7 +176,7 @@ class Selector {
     if (std::chrono::steady_clock::now() > deadline_) return;
     for (const Tactic& t : tactics_.of(n.op)) {
       if (t.name != o.tactic) continue;
-      o.seconds = timer_.seconds(t, problem, options_.level >= 3 ? 9 : 5);
+      o.seconds = timer_.seconds(t, problem, options_.level >= 3 ? 9 + 8 * (options_.level - 3) : 5);
       o.measured = true;
       if (options_.cache != nullptr) options_.cache->put(key, o.seconds);
     }

@@ -15,10 +15,6 @@
 
 namespace tenon {
 
-enum class Precision : uint8_t {
-  kModel,  ///< the model's own types; half floats are computed in float32 where the device has no half arithmetic
-};
-
 struct EngineOptions {
   int threads = 0;  ///< 0: one for each physical core
   int level = 2;    ///< as SelectOptions::level

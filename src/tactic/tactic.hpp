@@ -65,7 +65,6 @@ struct Verdict {
       false;  ///< inputs may be slices of larger buffers (along channels in channels-last, or the outermost axes)
   bool strided_out = false;  ///< so may the outputs
   int in_place = -1;         ///< output 0 may share the buffer of this input (which is then overwritten)
-  bool view = false;         ///< output 0 has the bytes of input 0: nothing runs at all
   double cost = 0;           ///< estimated seconds, for short-listing; 0: unknown
 
   static Verdict yes() {
