@@ -38,8 +38,12 @@ fi
 say '5. A portrait'
 show "$tenon" detect "$out/centerface.plan" "$demo/astronaut.png" -o "$out"
 
-say 'Done. Look at the portrait with its face marked:'
+say '6. A scanned page: one network finds the lines, another reads them'
+show "$tenon" read "$demo/PP-OCRv6_det_small.onnx" "$text" "$demo/page.png" -o "$out"
+
+say 'Done. Look at the portrait with its face marked, and the page with its lines:'
 echo "  $PWD/$out/astronaut.png"
+echo "  $PWD/$out/page.png"
 cat <<END
 Next, with a model of your own:
   $tenon inspect model.onnx
