@@ -8,6 +8,10 @@ if(Python3_FOUND AND TARGET tenon)
     add_test(NAME hostile/corpus COMMAND ${hostile} --sanitized --sample 250)
   else()
     add_test(NAME hostile/corpus COMMAND ${hostile})
+    # Twice as long as on two idle cores.
+    add_test(NAME conformance/onnx COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/conformance/run.py
+      --runner $<TARGET_FILE:conformance>)
+    set_tests_properties(conformance/onnx PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE TIMEOUT 360)
     foreach(what accuracy real)
       add_test(NAME models/${what} COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/models/run.py ${what}
         --tenon $<TARGET_FILE:tenon>)
