@@ -58,10 +58,15 @@ std::vector<Datum> read_all(const std::string& folder, std::string_view stem, co
   return out;
 }
 
-std::string tensor_difference(const Tensor& wanted, const Tensor& got) {
+std::string type_difference(const Tensor& wanted, const Tensor& got) {
   if (wanted.dtype() != got.dtype()) return fmt::format("{} instead of {}", name(got.dtype()), name(wanted.dtype()));
   if (wanted.dims() != got.dims())
     return fmt::format("shape {} instead of {}", dims_text(got.dims()), dims_text(wanted.dims()));
+  return "";
+}
+
+std::string tensor_difference(const Tensor& wanted, const Tensor& got) {
+  if (std::string types = type_difference(wanted, got); !types.empty()) return types;
   int64_t wrong = 0, first = -1;
   bool text = wanted.dtype() == DType::kString, floats = !text && is_floating(wanted.dtype());
   double relative = wanted.dtype() == DType::kBFloat16 ? std::max(kRelative, 0x1p-6) : kRelative;
@@ -116,6 +121,11 @@ std::vector<Data> read_data(const Case& test, const Graph& graph) {
   }
   expect(!out.empty(), "the test has no data");
   return out;
+}
+
+std::string kind_difference(const Datum& wanted, const Datum& got) {
+  bool tensors = wanted.is_tensor() && got.is_tensor();
+  return tensors ? type_difference(wanted.tensor, got.tensor) : "another kind of value than wanted";
 }
 
 std::string difference(const Datum& wanted, const Datum& got) {

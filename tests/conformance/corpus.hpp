@@ -31,4 +31,7 @@ std::vector<Data> read_data(const Case& test, const Graph& graph);
 /// numbers within 1e-3 relative and 1e-7 absolute (bfloat16: 2^-6 relative), NaN where NaN is wanted.
 std::string difference(const Datum& wanted, const Datum& got);
 
+/// As difference, of types and shapes only: for values that are random.
+std::string kind_difference(const Datum& wanted, const Datum& got);
+
 }  // namespace tenon::conformance

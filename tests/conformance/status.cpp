@@ -24,8 +24,8 @@ Status read_status(const std::string& path) {
     std::string test;
     words >> e.state[kInterpreter] >> e.state[kPlanned] >> test;
     bool known = !test.empty();
-    for (const std::string& s : e.state) known = known && (s == "pass" || s == "fail" || s == "skip");
-    expect(known, "{}:{} is not '<pass|fail|skip> <pass|fail|skip> <test> | <reason>'", path, number);
+    for (const std::string& s : e.state) known = known && (s == "pass" || s == "fail" || s == "random" || s == "skip");
+    expect(known, "{}:{} is not '<pass|fail|random|skip> (twice) <test> | <reason>'", path, number);
     bool passes = e.state[kInterpreter] == "pass" && e.state[kPlanned] == "pass";
     expect(passes || !reason.empty(), "{}:{} gives no reason for a test that does not pass", path, number);
     e.reason = reason;

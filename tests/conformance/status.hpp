@@ -1,5 +1,6 @@
 // The expected status of every test, as a text file: "<interpreter> <planned> <test>[ | reason]", sorted by test; lines
-// that begin with # are comments. A state is pass, fail or skip (not run, for the reason given).
+// that begin with # are comments. A state is pass, fail, random (runs; types and shapes are right, values are
+// random) or skip (not run). All but pass need a reason.
 #pragma once
 
 #include <map>
