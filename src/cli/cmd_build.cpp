@@ -5,6 +5,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/checked.hpp"
 #include "base/error.hpp"
 #include "cli/common.hpp"
 #include "runtime/verify.hpp"
@@ -24,8 +25,20 @@ struct BuildVerb {
   bool json = false;
 };
 
-// Sample inputs for the shapes that will be planned: given ones, else generated.
-std::vector<Datum> samples_for(const BuildVerb& o, const Graph& g, const std::map<std::string, Dims>& shapes) {
+// Generated inputs of more bytes than this are not made only to verify on them.
+constexpr int64_t kMaxSampleBytes = int64_t{1} << 30;
+
+int64_t bytes_of(const Graph& g, const std::vector<Dims>& dims) {
+  int64_t total = 0;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    total = checked_add(total, byte_size(g.value(g.inputs[i]).type.dtype, element_count(dims[i])));
+  }
+  return total;
+}
+
+// Sample inputs for the shapes that will be planned: given ones, else generated; none (and why) where that cannot be.
+std::vector<Datum> samples_for(const BuildVerb& o, const Graph& g, const std::map<std::string, Dims>& shapes,
+                               std::string& why_not) {
   if (!o.samples.empty()) {
     InputOptions files;
     files.files = o.samples;
@@ -42,7 +55,12 @@ std::vector<Datum> samples_for(const BuildVerb& o, const Graph& g, const std::ma
   }
   auto dims = input_dims(*open, shapes);
   bool tensors = std::all_of(g.inputs.begin(), g.inputs.end(), [&](ValueId v) { return g.value(v).type.is_tensor(); });
-  return dims && tensors ? sample_inputs(g, *dims) : std::vector<Datum>{};
+  if (!dims || !tensors) return {};
+  if (int64_t bytes = bytes_of(g, *dims); bytes > kMaxSampleBytes) {
+    why_not = fmt::format("the inputs would take {}", human_bytes(static_cast<double>(bytes)));
+    return {};
+  }
+  return sample_inputs(g, *dims);
 }
 
 std::string outcome(const VerifyReport& r) {
@@ -87,7 +105,7 @@ std::shared_ptr<EngineCore> open_verified(const BuildVerb& o, VerifyReport& repo
                            [&](const GraphPtr& g, const std::map<std::string, Dims>& shapes,
                                const std::map<std::string, ProfileRange>& profile, EngineOptions options) {
                              VerifyOptions v;
-                             v.inputs = samples_for(o, *g, shapes);
+                             v.inputs = samples_for(o, *g, shapes, report.why_not);
                              v.tolerance = o.tolerance;
                              return build_verified(g, shapes, profile, std::move(options), v, report);
                            });

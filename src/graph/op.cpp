@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "base/checked.hpp"
 #include "base/error.hpp"
+#include "graph/limits.hpp"
 
 namespace tenon {
 namespace {
@@ -48,6 +50,19 @@ Type merge(const Type& known, const Type& inferred, const Value& value, const No
     }
   }
   return out;
+}
+
+bool is_huge(const Shape& shape) {
+  int64_t count = 1;
+  bool huge = false;
+  for (const Dim& d : shape) {
+    if (!d.is_const() || d.value() == 0) return false;
+    if (huge) continue;
+    auto next = try_mul(count, d.value());
+    huge = !next || *next > kMaxTensorElements;
+    if (next) count = *next;
+  }
+  return huge;
 }
 
 }  // namespace
@@ -142,13 +157,16 @@ const Op& OpTable::at(std::string_view name) const {
   return *op;
 }
 
-void infer_node(Graph& graph, NodeId id, const OpTable& ops) {
-  const Op* op = ops.find(graph.node(id).op);
-  if (op == nullptr || op->infer == nullptr) return;
-  InferContext context(graph, id, ops);
-  op->infer(context);
-  if (!context.fused_) return;
-  const Node& node = graph.node(id);
+void check_limits(const Type& type, std::string_view what) {
+  if (!type.is_tensor() || !type.shape) return;
+  expect(type.rank() <= kMaxTensorRank, "{} has {} axes, more than the limit of {}", what, type.rank(), kMaxTensorRank);
+  expect(!is_huge(*type.shape), "{} has shape {}, which is more than the limit of {} elements for one tensor", what,
+         shape_text(*type.shape), kMaxTensorElements);
+}
+
+namespace {
+
+void infer_epilogue(Graph& graph, const Node& node, const InferContext& context, const OpTable& ops) {
   GraphPtr epilogue = node.attrs.graph("epilogue");
   expect(epilogue != nullptr && !epilogue->inputs.empty() && epilogue->outputs.size() == 1 &&
              epilogue->inputs.size() - 1 <= node.inputs.size(),
@@ -159,6 +177,24 @@ void infer_node(Graph& graph, NodeId id, const OpTable& ops) {
   Type result = infer_body(*epilogue, std::move(types), ops)[0];
   Value& v = graph.value(node.outputs[0]);
   v.type = merge(v.type, result, v, node);
+}
+
+}  // namespace
+
+void infer_node(Graph& graph, NodeId id, const OpTable& ops) {
+  const Op* op = ops.find(graph.node(id).op);
+  if (op == nullptr || op->infer == nullptr) return;
+  InferContext context(graph, id, ops);
+  op->infer(context);
+  const Node& node = graph.node(id);
+  if (context.fused_) infer_epilogue(graph, node, context, ops);
+  for (ValueId out : node.outputs) {
+    if (out == kNone) continue;
+    const Value& v = graph.value(out);
+    // The text of the sentence is made only where it is needed.
+    bool checked = v.type.is_tensor() && v.type.shape && (v.type.rank() > kMaxTensorRank || is_huge(*v.type.shape));
+    if (checked) check_limits(v.type, fmt::format("{}: output '{}'", describe(node), v.name));
+  }
 }
 
 std::vector<Type> infer_body(Graph& body, std::vector<Type> inputs, const OpTable& ops) {

@@ -4,6 +4,7 @@
 #include <queue>
 
 #include "base/checked.hpp"
+#include "graph/limits.hpp"
 #include "onnx/importer.hpp"
 
 namespace tenon::onnx {
@@ -121,6 +122,7 @@ void Importer::add_inputs(Scope& scope, const GraphProto& proto, const Where& wh
     if (main && type.is_tensor() && type.dtype == DType::kUndefined)
       at.reject(fmt::format("graph input '{}' has no element type", info.name));
     std::string name(info.name);
+    if (main) check_limits(type, fmt::format("graph input '{}'", name));
     scope.build.names.insert(name);
     define(scope, info.name, scope.build.graph.add_input(name, std::move(type)), at);
   }

@@ -238,6 +238,12 @@ void Importer::import_op(Scope& scope, const NodeProto& node, const Where& where
       edit.attrs.set(std::string(a.name), std::move(*value));
     }
   }
+  // Checked here, where outputs that are left out are still counted: a branch makes all that its node names.
+  for (const Body& b : bodies) {
+    if (edit.op == "If" && b.graph->outputs.size() != node.outputs.size())
+      where.reject(
+          fmt::format("{} has {} outputs, the If has {}", b.attribute, b.graph->outputs.size(), node.outputs.size()));
+  }
   attach_bodies(edit, bodies);
   edit.place = [&](std::string op, std::vector<ValueId> in, std::vector<std::string> out, Attrs attrs,
                    std::string name) {

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 
+#include "graph/limits.hpp"
+
 namespace tenon {
+
+static_assert(kMaxElements == kMaxTensorElements);
 
 void check_output_size(const RefContext& ctx, const Dims& dims) {
   ctx.require(element_count(dims) <= kMaxElements, "the output of shape {} has more elements than the limit of {}",

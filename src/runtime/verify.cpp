@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/checked.hpp"
 #include "base/error.hpp"
 #include "graph/interpret.hpp"
 #include "runtime/compare.hpp"
@@ -10,6 +11,8 @@
 namespace tenon {
 namespace {
 
+// A small model can ask for any amount of memory, and a build must not take that unasked.
+constexpr int64_t kMaxBytes = int64_t{2} << 30;
 constexpr int kMaxBlamed = 6;  // more culprits than this mean that something general is wrong
 
 double rms_of(const Tensor& wanted, const Tensor& got) {
@@ -60,6 +63,12 @@ class Verifier {
     if (verify_.inputs.size() != imported_->inputs.size()) return engine;
     report_.done = true;
     report_.tolerance = verify_.tolerance > 0 ? verify_.tolerance : tolerance_for(*imported_);
+    if (int64_t bytes = bytes_needed(*engine->program_for(verify_.inputs)); bytes > kMaxBytes) {
+      report_.done = false;
+      report_.why_not = fmt::format("the values of one run take {} MB, and up to {} MB are spent on that", bytes >> 20,
+                                    kMaxBytes >> 20);
+      return engine;
+    }
     if (options_.progress) options_.progress("verifying against the reference", 0, 1);
     try {
       wanted_ = interpret(*imported_, engine->ops(), verify_.inputs);
@@ -87,6 +96,17 @@ class Verifier {
  private:
   std::shared_ptr<EngineCore> build(const EngineOptions& options) {
     return EngineCore::build(imported_->clone(), shapes_, profile_, options);
+  }
+
+  // What the plan holds at once; the reference holds about as much.
+  static int64_t bytes_needed(const Program& program) {
+    int64_t total = program.arena_bytes;
+    const Graph& g = *program.graph;
+    for (ValueId v : g.outputs) {
+      const Type& t = g.value(v).type;
+      if (t.is_static()) total = checked_add(total, byte_size(t.dtype, element_count(const_dims(*t.shape))));
+    }
+    return total;
   }
 
   double error_of(EngineCore& engine, std::string& output) {

@@ -54,6 +54,27 @@ const Case kCases[] = {
      "graph g (float32[1,3,4,4] x) => (y) { w = float32[4,1,1,1] zeros  y = Conv<group=2>(x, w) }", "groups", true},
     {"KernelHuge", "graph g (float32[1,1,4,4] x) => (y) { y = MaxPool<kernel_shape=[9223372036854775807, 1]>(x) }",
      "the kernel has an extent", true},
+    {"LstmHiddenLies",
+     "graph g (float32[3,1,2] x) => (y) { w = float32[1,8,2] zeros  r = float32[1,8,2] zeros  y = "
+     "LSTM<hidden_size=200>(x, w, r) }",
+     "hidden_size is not", true},
+    {"LstmBiasShort",
+     "graph g (float32[3,1,2] x) => (y) { w = float32[1,8,2] zeros  r = float32[1,8,2] zeros  b = float32[1,8] zeros  "
+     "y "
+     "= LSTM<hidden_size=2>(x, w, r, b) }",
+     "B has 8 elements", true},
+    {"QLinearConvZeroPoints",
+     "graph g (uint8[1,2,4,4] x) => (y) { s = float32[] {1}  z = uint8[] {0}  w = uint8[3,2,1,1] zeros  k = uint8[2] "
+     "zeros  y = QLinearConv(x, s, z, w, s, k, s, z) }",
+     "2 zero points are given", true},
+    {"QLinearConvBias",
+     "graph g (uint8[1,2,4,4] x) => (y) { s = float32[] {1}  z = uint8[] {0}  w = uint8[3,2,1,1] zeros  b = int32[1] "
+     "zeros  y = QLinearConv(x, s, z, w, s, z, s, z, b) }",
+     "bias has 1 entries", true},
+    {"UnsqueezeFar", "graph g (float32[2] x) => (y) { a = int64[33] zeros  y = Unsqueeze(x, a) }", "33 axes are added",
+     true},
+    {"ElementsBeyondTheLimit", "graph g (float32[1] x) => (y) { n = int64[2] {1048576, 1048576}  y = Expand(x, n) }",
+     "limit of 17179869184", true},
     {"MatMulInner", "graph g (float32[2,3] a, float32[4,2] b) => (y) { y = MatMul(a, b) }", "inner extents", true},
     {"ReshapeTwoHoles", "graph g (float32[4] x) => (y) { t = int64[2] {-1, -1}  y = Reshape(x, t) }", "-1 twice", true},
     {"ReshapeSize", "graph g (float32[4] x) => (y) { t = int64[2] {3, 2}  y = Reshape(x, t) }", "cannot be reshaped",

@@ -28,6 +28,11 @@ int64_t captures_of(const Context& ctx, size_t inputs, int64_t own) {
   return captures;
 }
 
+void require_dtype(const InferContext& ctx, size_t i, DType wanted, const char* what) {
+  DType given = ctx.dtype(i);
+  ctx.require(given == DType::kUndefined || given == wanted, "{} is {}, not {}", what, name(given), name(wanted));
+}
+
 // Inference of bodies nests as the bodies do.
 thread_local int nesting = 0;
 struct Nesting {
@@ -80,6 +85,7 @@ void infer_if(InferContext& ctx) {
   Nesting guard(ctx);
   GraphPtr bodies[] = {body_of(ctx, "then_branch"), body_of(ctx, "else_branch")};
   captures_of(ctx, ctx.input_count(), 1);
+  require_dtype(ctx, 0, DType::kBool, "the condition");
   auto condition = ctx.ints(0);
   std::vector<Type> types, out;
   std::exception_ptr impossible;
@@ -150,6 +156,8 @@ void infer_loop(InferContext& ctx) {
   Nesting guard(ctx);
   GraphPtr body = body_of(ctx, "body");
   int64_t captures = captures_of(ctx, ctx.input_count(), 2);
+  require_dtype(ctx, 0, DType::kInt64, "the number of rounds");
+  require_dtype(ctx, 1, DType::kBool, "the condition");
   size_t carried = ctx.input_count() - 2 - static_cast<size_t>(captures);
   ctx.require(body->inputs.size() == ctx.input_count() && body->outputs.size() >= 1 + carried,
               "the body has {} inputs and {} outputs for {} carried values and {} captures", body->inputs.size(),

@@ -24,7 +24,26 @@ std::optional<Shape> conv_shape(InferContext& ctx, size_t ix, size_t iw) {
   return out;
 }
 
-void infer_conv_integer(InferContext& ctx) { ctx.output(0, DType::kInt32, conv_shape(ctx, 0, 1)); }
+// A parameter of one number, or of one an output channel of weight `iw`. What is open is checked when values are there.
+void require_per_channel(const InferContext& ctx, size_t i, size_t iw, const char* what, bool one_for_all) {
+  if (!ctx.has(i) || !ctx.shape(i) || !all_const(*ctx.shape(i))) return;
+  int64_t count = element_count(const_dims(*ctx.shape(i)));
+  if (one_for_all && count == 1) return;
+  const auto& w = ctx.shape(iw);
+  if (!w || w->empty() || !(*w)[0].is_const()) return;
+  ctx.require(count == (*w)[0].value(), "{} {} given for {} channels", count, what, (*w)[0].value());
+}
+
+void require_one(const InferContext& ctx, size_t i, const char* what) {
+  if (!ctx.has(i) || !ctx.shape(i) || !all_const(*ctx.shape(i))) return;
+  int64_t count = element_count(const_dims(*ctx.shape(i)));
+  ctx.require(count == 1, "{} must be one number, it has {}", what, count);
+}
+
+void infer_conv_integer(InferContext& ctx) {
+  require_per_channel(ctx, 3, 1, "zero points of w are", true);
+  ctx.output(0, DType::kInt32, conv_shape(ctx, 0, 1));
+}
 void infer_qlinear_conv(InferContext& ctx) {
   for (size_t i : {size_t{0}, size_t{3}, size_t{7}}) {
     DType d = ctx.dtype(i);
@@ -33,6 +52,13 @@ void infer_qlinear_conv(InferContext& ctx) {
   }
   DType bias = ctx.dtype(8);
   ctx.require(bias == DType::kUndefined || bias == DType::kInt32, "the bias is {}, not int32", name(bias));
+  require_one(ctx, 1, "the scale of x");
+  require_one(ctx, 2, "the zero point of x");
+  require_per_channel(ctx, 4, 3, "scales of w are", true);
+  require_per_channel(ctx, 5, 3, "zero points of w are", true);
+  require_one(ctx, 6, "the scale of y");
+  require_one(ctx, 7, "the zero point of y");
+  require_per_channel(ctx, 8, 3, "numbers of the bias are", false);
   ctx.output(0, ctx.dtype(7), conv_shape(ctx, 0, 3));
 }
 void infer_matmul_integer(InferContext& ctx) { ctx.output(0, DType::kInt32, matmul_shape(ctx, 0, 1)); }

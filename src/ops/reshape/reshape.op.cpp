@@ -1,6 +1,7 @@
 // Ops that give the same elements another shape: Reshape, Flatten, Squeeze, Unsqueeze, Identity.
 #include <algorithm>
 
+#include "graph/limits.hpp"
 #include "ops/support.hpp"
 
 namespace tenon {
@@ -172,9 +173,15 @@ std::vector<D> unsqueezed(const std::vector<D>& in, const Ints& axes) {
   return out;
 }
 
+template <class Context>
+void require_few(const Context& ctx, const Ints& axes) {
+  ctx.require(axes.size() <= kMaxTensorRank, "{} axes are added, a tensor has at most {}", axes.size(), kMaxTensorRank);
+}
+
 void infer_unsqueeze(InferContext& ctx) {
   auto axes = ctx.ints(1);
   if (!axes || !ctx.shape(0)) return ctx.output(0, ctx.dtype(0));
+  require_few(ctx, *axes);
   Ints at = normalize_axes(ctx, *axes, ctx.rank(0) + static_cast<int64_t>(axes->size()));
   Shape out = unsqueezed(*ctx.shape(0), at);
   ctx.output(0, ctx.dtype(0), out);
@@ -185,6 +192,7 @@ void infer_unsqueeze(InferContext& ctx) {
 void unsqueeze(RefContext& ctx) {
   const Tensor& x = ctx.in(0);
   Ints axes = ctx.in(1).to_ints();
+  require_few(ctx, axes);
   axes = normalize_axes(ctx, axes, x.rank() + static_cast<int64_t>(axes.size()));
   ctx.set(0, x.reshaped(unsqueezed(x.dims(), axes)));
 }

@@ -20,6 +20,28 @@ int64_t directions(const Context& ctx) {
   return d == "bidirectional" ? 2 : 1;
 }
 
+// What is known of the shapes must fit before any tactic packs weights by them.
+void require_shape(const InferContext& ctx, size_t i, const char* what, const Shape& wanted) {
+  const auto& shape = ctx.shape(i);
+  if (!ctx.has(i) || !shape) return;
+  bool fits = shape->size() == wanted.size();
+  for (size_t k = 0; fits && k < wanted.size(); ++k) {
+    fits = !(*shape)[k].is_const() || !wanted[k].is_const() || (*shape)[k] == wanted[k];
+  }
+  ctx.require(fits, "{} has shape {} where {} is needed", what, shape_text(*shape), shape_text(wanted));
+}
+
+void require_weights(const InferContext& ctx, int64_t both, const Dim& hidden) {
+  int64_t gates = gates_of(cell_of(ctx.node().op));
+  ctx.require(!hidden.is_const() || (hidden.value() > 0 && hidden.value() < kMaxElements / 8), "hidden_size is {}",
+              hidden.text());
+  Dim inputs = ctx.rank(0) == 3 ? (*ctx.shape(0))[2] : Dim::symbol("inputs");
+  require_shape(ctx, 1, "W", {both, hidden * gates, inputs});
+  require_shape(ctx, 2, "R", {both, hidden * gates, hidden});
+  require_shape(ctx, 3, "B", {both, hidden * (2 * gates)});
+  require_shape(ctx, 7, "P", {both, hidden * 3});
+}
+
 void infer_rnn(InferContext& ctx) {
   int64_t both = directions(ctx);
   bool batch_first = ctx.attrs().integer("layout", 0) != 0;
@@ -27,6 +49,7 @@ void infer_rnn(InferContext& ctx) {
                : ctx.rank(2) == 3             ? (*ctx.shape(2))[2]
                                               : ctx.unknown(0, 3);
   ctx.require(ctx.rank(0) < 0 || ctx.rank(0) == 3, "the input must have 3 axes, it has {}", ctx.rank(0));
+  require_weights(ctx, both, hidden);
   Dim length = ctx.unknown(0, 0), batch = ctx.unknown(0, 2);
   if (ctx.shape(0)) {
     length = (*ctx.shape(0))[batch_first ? 1 : 0];
