@@ -8,6 +8,7 @@
 #include "base/checked.hpp"
 #include "base/error.hpp"
 #include "cli/common.hpp"
+#include "cpu/onednn/library.hpp"
 #include "runtime/verify.hpp"
 
 namespace tenon::cli {
@@ -130,6 +131,9 @@ void build(const BuildVerb& o) {
   if (dims) program = engine->program(*dims);
   expect(o.explain.empty() || !o.json, "--explain prints a table; it does not go with --json");
   if (!o.explain.empty() && program) explain(*engine, *program, o.explain);
+  if (!o.explain.empty() && !o.model.no_libraries) {
+    fmt::print("oneDNN, where it was looked for:\n{}", cpu::onednn::search_report());
+  }
   std::string path = o.output.empty() ? o.model.model + ".plan" : o.output;
   save_plan(engine->plan(), path);
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "cpu/onednn/library.hpp"
 #include "graph/text.hpp"
 #include "onnx/import.hpp"
 #include "ops/op_table.hpp"
@@ -192,6 +193,9 @@ void add_tuning_options(CLI::App& app, ModelOptions& o) {
                  "File that remembers measured times between builds");
   app.add_flag("--no-rebuild", o.no_rebuild,
                "Refuse a plan of another machine or version instead of planning it again");
+  app.add_flag("--no-libraries", o.no_libraries, "Use no kernels of libraries found on this machine (oneDNN)");
+  app.add_option("--onednn-library", o.onednn,
+                 "oneDNN's file, libdnnl.so.3, or 'none' (default: TENON_ONEDNN_LIBRARY, then the usual places)");
 }
 
 void add_pass_options(CLI::App& app, ModelOptions& o) {
@@ -240,6 +244,8 @@ EngineOptions engine_options(const ModelOptions& o) {
   e.budget_seconds = o.budget;
   e.timing_cache = o.timing_cache;
   e.rebuild = !o.no_rebuild;
+  e.libraries = !o.no_libraries;
+  if (!o.onednn.empty()) cpu::onednn::choose_library(o.onednn);
   std::vector<std::string> passes = pass_names();
   for (const std::vector<std::string>& names : {o.disabled, {o.stop_after}}) {
     for (const std::string& pass : names) check_pass_name(pass, passes);

@@ -57,6 +57,8 @@ struct ModelOptions {
   std::vector<std::string> disabled;
   std::string stop_after;
   bool no_rebuild = false;
+  bool no_libraries = false;
+  std::string onednn;  ///< file of the library; empty: looked for
 };
 /// The model and the groups of options below, those of profiles left out. `names` are those of the model's option, as
 /// CLI11 takes them.

@@ -8,6 +8,7 @@
 #include "graph/text.hpp"
 #include "passes/region.hpp"
 #include "plan/timing.hpp"
+#include "tactic/libraries.hpp"
 
 namespace tenon {
 namespace {
@@ -307,7 +308,8 @@ bool inline_refused(Graph& g, const TacticTable& tactics, const OpTable& ops, in
 }
 
 std::string timing_key(const Graph&, const Node& node, const Problem& problem, std::string_view tactic) {
-  return problem_key(node, problem) + " | " + std::string(tactic);
+  std::string library = library_behind(tactic);
+  return problem_key(node, problem) + " | " + std::string(tactic) + (library.empty() ? "" : " of " + library);
 }
 
 }  // namespace tenon

@@ -6,12 +6,24 @@
 #include "cpu/isa.hpp"
 #include "ops/op_table.hpp"
 #include "passes/widen_half.hpp"
+#include "tactic/libraries.hpp"
 #include "tenon/version.hpp"
 
 namespace tenon {
 namespace {
 
 std::string layout_text() { return fmt::format("{}", cpu::layout_id()); }
+
+// The library that these choices need, asked for only then: opening it takes time that a plan without it does not
+// spend.
+std::string library_of(const std::vector<Choice>& choices, const EngineOptions& options) {
+  for (const Choice& c : choices) {
+    if (!needs_library(c.tactic)) continue;
+    std::string found = options.libraries ? library_behind(c.tactic) : "";
+    return found.empty() ? "no oneDNN" : found;
+  }
+  return "";
+}
 
 std::string shapes_text(const Graph& g, const std::vector<Dims>& dims) {
   std::string out;
@@ -57,7 +69,9 @@ std::vector<std::string> free_contradicted_dims(Graph& g, const std::map<std::st
 EngineCore::EngineCore(EngineOptions options)
     : options_(std::move(options)),
       ops_(all_ops()),
-      tactics_(options_.tactics != nullptr ? *options_.tactics : cpu_tactics()),
+      tactics_(options_.tactics != nullptr ? *options_.tactics
+               : options_.libraries        ? cpu_tactics()
+                                           : own_cpu_tactics()),
       weights_(std::make_shared<PlanWeights>()) {
   pool_ = std::make_shared<ThreadPool>(options_.threads);
   options_.threads = pool_->threads();
@@ -98,9 +112,17 @@ void EngineCore::adopt(Plan& plan) {
   verify(*graph_, ops_, "loading a plan");
   infer_types(*graph_, ops_);
   bool same = info_["layout"] == layout_text() && info_["tenon"] == kVersion && info_["isa"] == cpu::isa_name();
-  if (!same) {
+  std::string library;
+  for (const Specialization& s : plan.specializations) {
+    if (library.empty()) library = library_of(s.choices, options_);
+  }
+  std::string built_with = info_.contains("library") ? info_["library"] : "";
+  info_.erase("library");
+  bool same_library = library.empty() || library == built_with;
+  if (!same || !same_library) {
     std::string what = fmt::format("the plan was built by Tenon {} for {}; this is Tenon {} on {}", info_["tenon"],
                                    info_["isa"], kVersion, cpu::isa_name());
+    if (same) what = fmt::format("the plan uses {}; here is {}", built_with.empty() ? "oneDNN" : built_with, library);
     if (!options_.rebuild) {
       fail(Code::kUnsupported, "{}; without --no-rebuild it is planned again from its graph", what);
     }
@@ -257,7 +279,10 @@ Plan EngineCore::plan() const {
   p.info = info_;
   p.packed = weights_->packed();
   for (const Cached& c : programs_) {
-    if (c.pinned) p.specializations.push_back({c.dims, c.program->graph, c.program->choices});
+    if (!c.pinned) continue;
+    p.specializations.push_back({c.dims, c.program->graph, c.program->choices});
+    std::string library = library_of(c.program->choices, options_);
+    if (!library.empty()) p.info["library"] = library;
   }
   return p;
 }

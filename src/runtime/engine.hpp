@@ -19,6 +19,7 @@ struct EngineOptions {
   int threads = 0;  ///< 0: one for each physical core
   int level = 2;    ///< as SelectOptions::level
   double budget_seconds = 20;
+  bool libraries = true;     ///< also tactics of libraries that are found (oneDNN)
   bool rebuild = true;       ///< a plan of another machine or version is planned again from its graph; false: refused
   size_t max_programs = 16;  ///< cached programs for shapes beyond the plan's own
   std::string timing_cache;  ///< file; empty: none

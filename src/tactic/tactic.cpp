@@ -1,6 +1,8 @@
 #include "tactic/tactic.hpp"
 
+#include "cpu/onednn/library.hpp"
 #include "graph/op.hpp"
+#include "tactic/libraries.hpp"
 
 namespace tenon {
 
@@ -57,25 +59,49 @@ const std::vector<Tactic>& TacticTable::of(std::string_view op) const noexcept {
   return at == table_.end() ? none : at->second;
 }
 
-// A slice with CPU tactics defines define_<folder>_cpu(TacticTable&) in <folder>.cpu.cpp.
+// A slice with CPU tactics defines define_<folder>_cpu(TacticTable&) in <folder>.cpu.cpp, one that also has tactics of
+// oneDNN define_<folder>_onednn(TacticTable&) in <folder>.onednn.cpp.
 #define TENON_CPU(folder) void define_##folder##_cpu(TacticTable& table);
+#define TENON_CPU_ONEDNN(folder) \
+  TENON_CPU(folder) \
+  void define_##folder##_onednn(TacticTable& table);
 #define TENON_NO_CPU(folder)
 #define TENON_SLICE(folder, cpu) TENON_##cpu(folder)
 #include "ops/ops.def"
 #undef TENON_CPU
+#undef TENON_CPU_ONEDNN
 #undef TENON_SLICE
 
-const TacticTable& cpu_tactics() {
-  static const TacticTable table = [] {
-    TacticTable t;
+namespace {
+
+TacticTable make_table([[maybe_unused]] bool libraries) {
+  TacticTable t;
 #define TENON_CPU(folder) define_##folder##_cpu(t);
+#define TENON_CPU_ONEDNN(folder) \
+  TENON_CPU(folder) \
+  if (libraries) define_##folder##_onednn(t);
 #define TENON_SLICE(folder, cpu) TENON_##cpu(folder)
 #include "ops/ops.def"
 #undef TENON_SLICE
+#undef TENON_CPU_ONEDNN
 #undef TENON_CPU
-    return t;
-  }();
+  return t;
+}
+
+}  // namespace
+
+const TacticTable& cpu_tactics() {
+  static const TacticTable table = make_table(true);
   return table;
+}
+
+const TacticTable& own_cpu_tactics() {
+  static const TacticTable table = make_table(false);
+  return table;
+}
+
+std::string library_behind(std::string_view tactic) {
+  return needs_library(tactic) ? cpu::onednn::version() : std::string();
 }
 
 }  // namespace tenon

@@ -1,0 +1,66 @@
+#include "tactic/onednn.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+
+namespace tenon {
+namespace {
+
+namespace dnn = cpu::onednn;
+
+constexpr size_t kMaxArguments = 40;  // of one call: the library takes 32 post-operations
+
+class PieceKernel final : public Kernel {
+ public:
+  PieceKernel(std::vector<OnednnPiece> pieces, int threads, std::string detail)
+      : pieces_(std::move(pieces)), threads_(threads), detail_(std::move(detail)) {
+    for (const OnednnPiece& p : pieces_) {
+      TENON_CHECK(p.addresses.size() <= kMaxArguments);
+      scratch_ = std::max(scratch_, (static_cast<int64_t>(p.call->scratch_bytes()) + 63) / 64 * 64);
+    }
+  }
+
+  void run(const RunArgs& a) const override {
+    a.pool.run_indexed(static_cast<int64_t>(pieces_.size()), [&](int64_t part, int worker) {
+      const OnednnPiece& piece = pieces_[static_cast<size_t>(part)];
+      const void* addresses[kMaxArguments];
+      for (size_t i = 0; i < piece.addresses.size(); ++i) addresses[i] = resolve(piece.addresses[i], a);
+      piece.call->run(addresses, static_cast<std::byte*>(a.workspace) + worker * scratch_);
+    });
+  }
+
+  int64_t workspace() const override { return scratch_ * threads_; }
+  std::string detail() const override { return detail_; }
+
+ private:
+  static const void* resolve(const OnednnPiece::Address& at, const RunArgs& a) {
+    using Of = OnednnPiece::Address::Of;
+    if (at.of == Of::kFixed) return at.fixed;
+    const void* base = at.of == Of::kInput ? a.in[at.index] : a.out[at.index];
+    return static_cast<const std::byte*>(base) + at.offset;
+  }
+
+  std::vector<OnednnPiece> pieces_;
+  int threads_;
+  std::string detail_;
+  int64_t scratch_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> make_onednn_kernel(std::vector<OnednnPiece> pieces, int threads, std::string detail) {
+  return std::make_unique<PieceKernel>(std::move(pieces), threads, std::move(detail));
+}
+
+const void* onednn_packed(WeightStore& store, const Tensor& constant, const dnn::Desc& as,
+                          const dnn::DescHandle* wanted, const std::string& key) {
+  dnn::Desc to = dnn::Desc::copy_of(wanted);
+  std::string full = fmt::format("{} {} {}", dnn::version(), key, to.layout());
+  return store.pack(constant, full, static_cast<int64_t>(to.bytes()), [&](std::byte* at) {
+    bool done = dnn::reorder(as, constant.raw(), to.get(), at);
+    if (!done) fail(Code::kInternal, "oneDNN cannot bring weights into its own layout {}", full);
+  });
+}
+
+}  // namespace tenon

@@ -1,0 +1,50 @@
+// What the tactics of oneDNN share: a node's epilogue as the library's post-operations, and a kernel of pieces: the
+// library computes in one thread, so a problem is cut into pieces that our pool runs side by side.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cpu/onednn/primitive.hpp"
+#include "tactic/tactic.hpp"
+
+namespace tenon {
+
+/// One step of an epilogue in the library's terms.
+struct FusedStep {
+  int algorithm = 0;
+  float alpha = 0, beta = 0;
+  int extra = -1;  ///< the operand of a binary step, an index in Problem::in; -1: elementwise
+};
+
+/// A node's epilogue as a chain of such steps (empty when it has none); nothing with the reason in `why` when it is no
+/// chain, or has a function that the library lacks. Operands are float32 and scalars, one value a channel (axis
+/// `channel_axis` of the result), or of the result's shape.
+std::optional<std::vector<FusedStep>> fused_steps(const Problem& problem, int channel_axis, std::string& why);
+
+/// How an operand of a binary step lies against the result.
+enum class Spread { kScalar, kChannel, kFull };
+std::optional<Spread> spread_of(const Operand& operand, const Dims& result, int channel_axis);
+
+/// One piece of a problem: a compiled call and where it starts in each operand.
+struct OnednnPiece {
+  struct Address {
+    enum class Of { kInput, kOutput, kFixed } of = Of::kFixed;
+    size_t index = 0;             ///< of the input or output
+    int64_t offset = 0;           ///< bytes
+    const void* fixed = nullptr;  ///< packed weights, scales
+  };
+  std::shared_ptr<const cpu::onednn::Call> call;
+  std::vector<Address> addresses;  ///< in the order of the call's arguments
+};
+
+/// A kernel that runs the pieces on the pool, each with scratch memory of its thread.
+std::unique_ptr<Kernel> make_onednn_kernel(std::vector<OnednnPiece> pieces, int threads, std::string detail);
+
+/// The constant in the layout `wanted`, from the store. `key` names the use; library, version and layout are added.
+const void* onednn_packed(WeightStore& store, const Tensor& constant, const cpu::onednn::Desc& as,
+                          const cpu::onednn::DescHandle* wanted, const std::string& key);
+
+}  // namespace tenon
