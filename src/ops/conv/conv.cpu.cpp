@@ -15,8 +15,21 @@ namespace {
 
 struct Setup {
   cpu::ConvShape shape;
-  std::string why;
+  bool turned = false;  // the shape's columns are the node's rows
 };
+
+// A picture one column wide is worked on as one row, so that the tile kernels get long rows.
+void turn_column(Setup& s) {
+  cpu::ConvShape& c = s.shape;
+  if (c.h == 1 || c.w != 1 || c.kw != 1 || c.pad_left != 0 || c.pad_right != 0) return;
+  s.turned = true;
+  std::swap(c.h, c.w);
+  std::swap(c.kh, c.kw);
+  c.stride_w = c.stride_h, c.stride_h = 1;
+  c.dilation_w = c.dilation_h, c.dilation_h = 1;
+  c.pad_left = c.pad_top, c.pad_right = c.pad_bottom;
+  c.pad_top = c.pad_bottom = 0;
+}
 
 // The 2-D problem (1-D: height 1) of a Conv node, or the reason why it is none.
 std::optional<Setup> setup_2d(const Problem& p, std::string& why) {
@@ -62,13 +75,16 @@ std::optional<Setup> setup_2d(const Problem& p, std::string& why) {
     why = "an empty result";
     return std::nullopt;
   }
+  turn_column(s);
   return s;
 }
 
-cpu::ImageStrides image_strides(const Operand& o) {
+cpu::ImageStrides image_strides(const Operand& o, bool turned) {
   bool flat = o.rank() == 3;
-  int64_t pixel = o.strides.back();
-  if (o.dims.back() == 1) pixel = std::max<int64_t>(o.dims[1], 1);
+  const size_t columns = turned ? 2 : o.dims.size() - 1;
+  int64_t pixel = o.strides[columns];
+  if (o.dims[columns] == 1) pixel = std::max<int64_t>(o.dims[1], 1);
+  if (turned) return {pixel, pixel * o.dims[2], o.strides[0]};
   int64_t row = flat ? pixel * o.dims.back() : o.strides[2];
   return {pixel, row, o.strides[0]};
 }
@@ -139,18 +155,20 @@ size_t workspace_floats(const cpu::ConvShape& shape, Way way, int threads) {
 
 std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore& store, Way way) {
   std::string why;
-  cpu::ConvShape shape = setup_2d(p, why)->shape;
+  const Setup setup = *setup_2d(p, why);
+  const cpu::ConvShape shape = setup.shape;
   auto epilogue = *RowEpilogue::make(p, row_axes(p.out[0]), 1, why);
   std::string key = fmt::format("{} g{} {}", way_name(way), shape.groups, cpu::layout_id());
   const float* source = p.in[1].constant->data<float>();
   const auto bytes = static_cast<int64_t>(packed_floats(shape, way) * sizeof(float));
   const std::byte* packed = store.pack(*p.in[1].constant, key, bytes,
                                        [&](std::byte* to) { pack(shape, way, source, reinterpret_cast<float*>(to)); });
-  cpu::PlanarStrides planar{p.in[0].strides[1], p.in[0].rank() == 4 ? p.in[0].strides[2] : 0, p.in[0].strides[0]};
+  const bool rows = p.in[0].rank() == 4 && !setup.turned;
+  cpu::PlanarStrides planar{p.in[0].strides[1], rows ? p.in[0].strides[2] : 0, p.in[0].strides[0]};
   cpu::ConvArgs args;
   args.weights = reinterpret_cast<const float*>(packed);
-  args.src_strides = image_strides(p.in[0]);
-  args.dst_strides = image_strides(p.out[0]);
+  args.src_strides = image_strides(p.in[0], setup.turned);
+  args.dst_strides = image_strides(p.out[0], setup.turned);
   const float* bias = bias_of(p);
   const size_t workspace = workspace_floats(shape, way, p.threads);
   return make_kernel(
