@@ -174,7 +174,7 @@ class Worker {
       const uint32_t b = bias ? static_cast<uint32_t>(bias[col + c]) : 0;
       terms[c] = static_cast<int32_t>(b - zp * static_cast<uint32_t>(sums[c]));
     }
-    kernels_.epilogue({&args_.epilogue, acc_, row, rows, col, cols, terms, nullptr, nullptr});
+    finish_tile(kernels_, {&args_.epilogue, acc_, row, rows, col, cols, terms, nullptr, nullptr});
   }
 
   const q::Kernels& kernels_;

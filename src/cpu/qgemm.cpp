@@ -8,6 +8,7 @@
 #include "base/checked.hpp"
 #include "base/error.hpp"
 #include "cpu/isa.hpp"
+#include "cpu/lookup.hpp"
 #include "cpu/qdepthwise_kernels.hpp"
 #include "cpu/qgemm_kernels.hpp"
 
@@ -161,6 +162,28 @@ Parameters::Parameters(const EpilogueTile& t) : lo(t.epilogue->lo), hi(t.epilogu
   hi = std::clamp(hi, least, least + 255.0f);
 }
 
+void finish_tile(const Kernels& kernels, const EpilogueTile& t) {
+  const QEpilogue& e = *t.epilogue;
+  if (e.kind != QEpilogueKind::kRequant || (e.table == nullptr && e.float_table == nullptr)) return kernels.epilogue(t);
+  if (e.float_table == nullptr) {
+    kernels.epilogue(t);
+    auto* out = static_cast<uint8_t*>(e.out) + t.row_begin * e.ld_out + t.col_begin;
+    return lookup_bytes(e.table, {out, e.ld_out, e.ld_out, t.rows, t.cols}, out);
+  }
+  alignas(64) uint8_t bytes[kMaxTileRows * kTileCols];
+  QEpilogue local = e;  // of this tile alone, into `bytes`
+  if (e.scale && e.scale_per_column) local.scale += t.col_begin;
+  if (e.bias) local.bias += t.col_begin;
+  local.out = bytes;
+  local.ld_out = kTileCols;
+  EpilogueTile tile = t;
+  tile.epilogue = &local;
+  tile.row_begin = tile.col_begin = 0;
+  kernels.epilogue(tile);
+  lookup_floats(e.float_table, {bytes, kTileCols, e.ld_out, t.rows, t.cols},
+                static_cast<float*>(e.out) + t.row_begin * e.ld_out + t.col_begin);
+}
+
 namespace {
 
 struct ThreadMemory {
@@ -267,8 +290,8 @@ class Worker {
       tile_.rows = std::min(rows - r, kMaxTileRows);
       tile_.a = first + r * tile_.lda * kernels_.element_bytes;
       kernels_.tile(tile_);
-      kernels_.epilogue({problem_.epilogue, acc_, row + r, tile_.rows, group * problem_.n + col, cols, terms,
-                         row_factors, row_sums_ + r});
+      finish_tile(kernels_, {problem_.epilogue, acc_, row + r, tile_.rows, group * problem_.n + col, cols, terms,
+                             row_factors, row_sums_ + r});
     }
     tile_.a = first;
   }

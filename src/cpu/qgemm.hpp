@@ -63,6 +63,8 @@ struct QEpilogue {
   float lo = -std::numeric_limits<float>::infinity();  ///< 0 for relu; in units of the scaled value
   float hi = std::numeric_limits<float>::infinity();
   int32_t out_zp = 0;
+  const uint8_t* table = nullptr;      ///< [256], kRequant: the result is table[the byte that it would be]
+  const float* float_table = nullptr;  ///< [256], kRequant: a float result from that byte; instead of `table`
   QPostOp post;
 };
 

@@ -108,6 +108,9 @@ const Kernels* simd_kernels(QIsa isa) noexcept;  // SSE4, AVX2, AVX-512
 const Kernels* vnni_kernels() noexcept;
 const Kernels* amx_kernels() noexcept;
 
+/// The epilogue of a tile, and the table lookup behind it.
+void finish_tile(const Kernels& kernels, const EpilogueTile& tile);
+
 int64_t padded_k(uint32_t layout, int64_t k) noexcept;
 int64_t chunk_k(uint32_t layout, int64_t k) noexcept;
 size_t packed_size(uint32_t layout, int64_t groups, int64_t k, int64_t n);

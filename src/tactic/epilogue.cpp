@@ -271,16 +271,38 @@ std::optional<IntEpilogue> IntEpilogue::make(const Problem& p, std::vector<int> 
     why = "the result is not int32";
     return std::nullopt;
   }
+  e.ld_out_ = p.out[0].dense() ? result[static_cast<size_t>(column_axis)] : e.out_.uniform;
+  if (e.ld_out_ >= 0) e.requant_ = requant_form(p, column_axis);
+  if (e.requant_) return e;
   e.tape_ = compile_tape(*graph, types, why);
   if (!e.tape_) return std::nullopt;
   return e;
 }
 
-IntEpilogue::Function IntEpilogue::bind(const void* const* in, void* out, Bound& bound) const {
+cpu::QEpilogue IntEpilogue::bind(const void* const* in, void* out, Bound& bound) const {
+  cpu::QEpilogue q;
+  if (requant_) {
+    const RequantForm& r = *requant_;
+    q.kind = cpu::QEpilogueKind::kRequant;
+    q.out_type = r.type;
+    q.out = out;
+    q.ld_out = ld_out_;
+    q.scale = r.scale.data();
+    q.scale_per_column = true;
+    q.bias = r.bias.empty() ? nullptr : r.bias.data();
+    q.lo = r.lo;
+    q.hi = r.hi;
+    q.out_zp = r.zero;
+    q.table = r.bytes.empty() ? nullptr : r.bytes.data();
+    q.float_table = r.floats.empty() ? nullptr : r.floats.data();
+    return q;
+  }
   bound.epilogue = this;
   bound.out = out;
   for (size_t i = 0; i < extras_.size(); ++i) bound.extras[i] = in[first_extra_ + i];
-  return &IntEpilogue::apply;
+  q.kind = cpu::QEpilogueKind::kPostOp;
+  q.post = {&IntEpilogue::apply, &bound};
+  return q;
 }
 
 void IntEpilogue::apply(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows,

@@ -7,6 +7,8 @@
 
 #include "cpu/gemm.hpp"
 #include "cpu/pointwise.hpp"
+#include "cpu/qgemm.hpp"
+#include "tactic/requant.hpp"
 #include "tactic/tactic.hpp"
 
 namespace tenon {
@@ -32,7 +34,8 @@ struct RowOperand {
   int64_t offset(const std::vector<int64_t>& row_dims, int64_t row) const;
 };
 
-/// The epilogue of an 8-bit kernel: its int32 accumulators go through a tape to the result, of any type.
+/// The epilogue of an 8-bit kernel: its int32 accumulators go to the result, of any type, by requantisation in the
+/// kernel's registers where that is all (tactic/requant.hpp), else through a tape.
 class IntEpilogue {
  public:
   static std::optional<IntEpilogue> make(const Problem& problem, std::vector<int> row_axes, int column_axis,
@@ -42,14 +45,14 @@ class IntEpilogue {
     const void* extras[cpu::Tape::kMaxInputs];
     void* out;
   };
-  /// What the kernel calls with finished tiles; `bound` lives on the caller's stack while the kernel runs.
-  using Function = void (*)(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows,
-                            int64_t col_begin, int64_t cols);
-  Function bind(const void* const* in, void* out, Bound& bound) const;
+  /// What the kernel is to do; `bound` lives on the caller's stack while the kernel runs, and so must this object.
+  cpu::QEpilogue bind(const void* const* in, void* out, Bound& bound) const;
 
  private:
   static void apply(const void* ctx, const int32_t* acc, int64_t ld_acc, int64_t row_begin, int64_t rows,
                     int64_t col_begin, int64_t cols);
+  std::optional<RequantForm> requant_;
+  int64_t ld_out_ = 0;  // of the requantised result
   std::optional<cpu::Tape> tape_;
   std::vector<RowOperand> extras_;
   RowOperand out_;

@@ -211,6 +211,39 @@ TEST_P(QGemm, RequantisedOutputRoundsHalfToEvenAndSaturates) {
   }
 }
 
+TEST_P(QGemm, TablesBehindARequantisation) {
+  for (int64_t n : {5, 16, 39, 80, 150}) {
+    make({70, n, 12, QType::kU8, QType::kS8, 128, 0});
+    std::vector<float> scale(static_cast<size_t>(n));
+    for (size_t i = 0; i < scale.size(); ++i) scale[i] = 0.01f + 0.001f * static_cast<float>(i % 7);
+    std::vector<uint8_t> plain(static_cast<size_t>(70 * n)), bytes(plain.size()), table(256);
+    std::vector<float> floats(plain.size()), float_table(256);
+    for (size_t i = 0; i < 256; ++i) {
+      table[i] = static_cast<uint8_t>(i * 37 + 11);
+      float_table[i] = 0.25f * static_cast<float>(i) - 9.0f;
+    }
+    QEpilogue e;
+    e.kind = QEpilogueKind::kRequant;
+    e.ld_out = n;
+    e.scale = scale.data();
+    e.scale_per_column = true;
+    e.bias = scale.data();
+    e.out_zp = 100;
+    e.out = plain.data();
+    run(e);
+    e.table = table.data();
+    e.out = bytes.data();
+    run(e);
+    e.float_table = float_table.data();
+    e.out = floats.data();
+    run(e);
+    for (size_t i = 0; i < plain.size(); ++i) {
+      ASSERT_EQ(bytes[i], table[plain[i]]) << n << " at " << i;
+      ASSERT_EQ(floats[i], float_table[plain[i]]) << n << " at " << i;
+    }
+  }
+}
+
 TEST_P(QGemm, RequantisedReluStopsAtTheZeroPoint) {
   make({9, 20, 30, QType::kU8, QType::kS8, 128, 0});
   const float scale = 0.01f;

@@ -155,6 +155,29 @@ TEST(Program, DepthwiseWithOddChannelsAndEpilogue) {
   }
 }
 
+TEST(Program, PicturesOneColumnWide) {
+  check(R"(graph main (float32[2,20,37,1] x, float32[33,20,5,1] w = random(1), float32[33] b = random(2)) => (y) {
+    c = Conv<pads=[2, 0, 1, 0], strides=[2, 1]>(x, w, b)  y = Tanh(c) })");
+  check(R"(graph main (float32[1,24,30,1] x, float32[24,1,3,1] w = random(1)) => (y) {
+    c = Conv<group=24, dilations=[2, 1]>(x, w)  y = Relu(c) })");
+}
+
+TEST(Program, RequantisationWithATableBehind) {
+  constexpr const char* kHead = R"(graph main (uint8[1,8,6,5] x, int8[{0},8,3,3] w = random(1), float32[{0},1,1] s =
+    random(2), float32[{0},1,1] b = random(3)) => (y) {{
+    z = uint8[] {{120}}  k = float32[] {{0.01}}  q = float32[] {{0.05}}  i = ConvInteger<pads=[1, 1, 1, 1]>(x, w, z)
+    f = Cast<to=1>(i)  m = Mul(f, k)  a = Add(m, b)  )";
+  for (int channels : {8, 19, 70}) {
+    const std::string head = fmt::format(fmt::runtime(kHead), channels);
+    check(head + "y = QuantizeLinear(a, q, z) }");
+    check(head + "r = Relu(a)  y = QuantizeLinear(r, q, z) }");
+    check(head + "e = QuantizeLinear(a, q, z)  d = DequantizeLinear(e, q, z)  g = Sigmoid(d)  y = Mul(d, g) }");
+    check(head + "e = QuantizeLinear(a, q, z)  d = DequantizeLinear(e, q, z)  g = Sigmoid(d)  h = Mul(d, g)\n" +
+          "y = QuantizeLinear(h, q, z) }");
+    check(head + "t = Mul(a, s)  e = QuantizeLinear(t, q, z)  d = DequantizeLinear(e, q, z)  y = Add(d, s) }");
+  }
+}
+
 TEST(Program, OutputsThatNothingComputes) {
   check("graph main (float32[2,3] x, float32[2] c = {1, 2}) => (x, c, y, y) { y = Relu(x) }");
   check("graph main (float32[2,3] x) => (y, z, y) { y = Identity(x)  s = int64[1] {6}  z = Reshape(x, s) }");

@@ -213,8 +213,7 @@ std::unique_ptr<Kernel> prepare_conv(const Problem& p, WeightStore& store) {
           c.epilogue.scale_per_column = true;
           c.epilogue.out_zp = r.zero;
         } else {
-          c.epilogue.kind = cpu::QEpilogueKind::kPostOp;
-          c.epilogue.post = {epilogue.bind(a.in, a.out[0], bound), &bound};
+          c.epilogue = epilogue.bind(a.in, a.out[0], bound);
         }
         depthwise ? cpu::qdepthwise(isa, c, a.workspace, a.pool) : cpu::qconv(isa, c, a.workspace, a.pool);
       },
@@ -299,8 +298,7 @@ std::unique_ptr<Kernel> prepare_matmul(const Problem& p, WeightStore& store) {
           g.epilogue.scale_per_column = true;
           g.epilogue.out_zp = r.zero;
         } else {
-          g.epilogue.kind = cpu::QEpilogueKind::kPostOp;
-          g.epilogue.post = {epilogue.bind(a.in, a.out[0], bound), &bound};
+          g.epilogue = epilogue.bind(a.in, a.out[0], bound);
         }
         cpu::qgemm(isa, g, a.workspace, a.pool);
       },
