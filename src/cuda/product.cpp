@@ -18,7 +18,7 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 constexpr int kLine = 128;  // bytes of K in a step
 
-int band(const ProductTactic& t) { return t.bn >= 256 ? 32 : std::min(t.bn, 64); }
+int band(const ProductTactic& t) { return t.bn >= 256 || t.bn % 64 != 0 ? 32 : 64; }  // divides bn
 
 /// Whether the blocks that share a tile are a cluster (else they meet in a workspace).
 bool clusters(const ProductTactic& t, const DeviceInfo& device) {

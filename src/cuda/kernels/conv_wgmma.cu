@@ -16,6 +16,7 @@ constexpr int kTilesM = (G_M + BM - 1) / BM, kTilesN = (G_N + BN - 1) / BN, kTil
 constexpr int kPerPart = (kSteps + SPLIT - 1) / SPLIT;
 constexpr int kBand = BAND;                  // columns that a warp finishes at once
 constexpr int kBandLd = kBand + 8;           // floats; 8 more spread the banks
+static_assert(BN % kBand == 0, "whole bands");
 static_assert(THREADS == 128 * (CONSUMERS + 1) && BM == 64 * CONSUMERS, "one warpgroup for 64 rows, one to load");
 
 struct Place {

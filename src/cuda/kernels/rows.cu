@@ -76,11 +76,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) kernel(Operands operands) 
         UNROLL for (int i = 0; i < V; ++i) {
           float d = kWhole || col < COLS ? x[k][i] - mean : 0.0f;
           squares += d * d;
+          x[k][i] = d;  // not x * scale - mean * scale: that cancels
         }
       }
       squares = reduce<false>(squares, shared);
       scale = rsqrtf(squares / float(COLS) + EPSILON);
-      shift = -mean * scale;
     }
   }
   if (!active) return;
