@@ -81,7 +81,8 @@ struct TensorView {
   }
 };
 
-/// Time spent in one layer of the optimised model.
+/// Time spent in one layer of the optimised model. Layers inside control flow come right behind the layer that they are
+/// in, whose time includes theirs.
 struct LayerTime {
   std::string name, op, implementation;
   double seconds = 0;  ///< over all runs since profiling was switched on or the shapes changed

@@ -113,12 +113,23 @@ struct Profile {
   }
 };
 
+// Takes the time of the steps inside a step from that step's, so that all times add up to the run's.
+void own_times(const Program& program, std::vector<double>& seconds) {
+  std::vector<const Step*> steps = all_steps(program);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    size_t end = i + 1 + inner_steps(*steps[i]);
+    for (size_t k = i + 1; k < end; k += 1 + inner_steps(*steps[k])) seconds[i] -= seconds[k];
+    seconds[i] = std::max(seconds[i], 0.0);
+  }
+}
+
 Profile profile_steps(ProgramSession& session, std::span<const Datum> inputs, std::span<Datum> outputs) {
   Profile p;
   for (auto t = Clock::now(); p.runs.size() < 3 || (seconds_since(t) < 1 && p.runs.size() < 1000);) {
     check_interrupted();
-    p.runs.emplace_back(session.program().steps.size(), 0.0);
+    p.runs.emplace_back(all_steps(session.program()).size(), 0.0);
     session.run(inputs, outputs, p.runs.back());
+    own_times(session.program(), p.runs.back());
   }
   return p;
 }
@@ -126,14 +137,15 @@ Profile profile_steps(ProgramSession& session, std::span<const Datum> inputs, st
 // The shape that TensorRT's scripts read: a count, then a record a layer.
 void export_profile(const std::string& path, const Program& program, const Profile& p) {
   double total = 0;
-  for (size_t i = 0; i < program.steps.size(); ++i) total += p.of_step(i);
+  std::vector<const Step*> steps = all_steps(program);
+  for (size_t i = 0; i < steps.size(); ++i) total += p.of_step(i);
   Json out = Json::array({{{"count", p.runs.size()}}});
-  for (size_t i = 0; i < program.steps.size(); ++i) {
+  for (size_t i = 0; i < steps.size(); ++i) {
     std::vector<double> sorted;
     for (const auto& run : p.runs) sorted.push_back(run[i]);
     std::sort(sorted.begin(), sorted.end());
     double mean = p.of_step(i);
-    out.push_back({{"name", program.steps[i].name},
+    out.push_back({{"name", steps[i]->name},
                    {"timeMs", ms(mean) * static_cast<double>(p.runs.size())},
                    {"averageMs", ms(mean)},
                    {"medianMs", ms(percentile(sorted, 0.5))},
@@ -144,8 +156,9 @@ void export_profile(const std::string& path, const Program& program, const Profi
 
 Json layer_table(const Program& p, const Profile& profile, double peak) {
   Json out = Json::array();
-  for (size_t i = 0; i < p.steps.size(); ++i) {
-    const Step& s = p.steps[i];
+  std::vector<const Step*> steps = all_steps(p);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const Step& s = *steps[i];
     double t = profile.of_step(i);
     out.push_back({{"name", s.name},
                    {"op", s.op},

@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "cli/common.hpp"
 #include "cpu/onednn/library.hpp"
+#include "plan/flow.hpp"
 #include "runtime/verify.hpp"
 
 namespace tenon::cli {
@@ -83,19 +84,31 @@ std::string outcome(const VerifyReport& r) {
   return text;
 }
 
-void explain(const EngineCore& engine, const Program& program, const std::vector<std::string>& names) {
-  std::vector<NodeId> order = program.graph->order();
-  for (size_t i = 0; i < order.size() && i < engine.candidates().size(); ++i) {
-    const Node& n = program.graph->node(order[i]);
+// `indent`: how deep inside control flow.
+void explain(const Graph& graph, const std::vector<Choice>& choices, const Selection& selection,
+             const std::vector<std::string>& names, int indent = 0) {
+  std::vector<NodeId> order = graph.order();
+  for (size_t i = 0; i < order.size() && i < selection.candidates.size(); ++i) {
+    const Node& n = graph.node(order[i]);
     bool wanted = names.front() == "all" || std::find(names.begin(), names.end(), n.name) != names.end();
-    if (!wanted) continue;
-    const Choice& c = program.choices[i];
-    fmt::print("{} {}\n", n.op, n.name.empty() ? fmt::format("(node {})", n.id) : n.name);
-    for (const Candidate& k : engine.candidates()[i]) {
-      bool won = k.willing && k.tactic == (c.tactic.empty() ? "reference" : c.tactic) && k.in == c.in && k.out == c.out;
-      fmt::print("  {} {:<24} {:>13} -> {:<13} {}\n", won ? "*" : " ", k.tactic, name(k.in), name(k.out),
-                 k.willing ? fmt::format("{} {}", human_seconds(k.seconds), k.measured ? "measured" : "estimated")
-                           : "no: " + k.why);
+    const Choice& c = choices[i];
+    if (wanted) {
+      fmt::print("{:{}}{} {}\n", "", indent, n.op, n.name.empty() ? fmt::format("(node {})", n.id) : n.name);
+      for (const Candidate& k : selection.candidates[i]) {
+        bool won =
+            k.willing && k.tactic == (c.tactic.empty() ? "reference" : c.tactic) && k.in == c.in && k.out == c.out;
+        fmt::print("{:{}}  {} {:<24} {:>13} -> {:<13} {}\n", "", indent, won ? "*" : " ", k.tactic, name(k.in),
+                   name(k.out),
+                   k.willing ? fmt::format("{} {}", human_seconds(k.seconds), k.measured ? "measured" : "estimated")
+                             : "no: " + k.why);
+      }
+    }
+    auto inside = selection.inside.find(i);
+    std::string why;
+    std::optional<FlowSpec> spec = inside == selection.inside.end() ? std::nullopt : flow_spec(graph, n, why);
+    if (!spec || c.bodies.size() != spec->bodies.size()) continue;
+    for (size_t k = 0; k < spec->bodies.size(); ++k) {
+      if (spec->bodies[k]) explain(*spec->bodies[k], c.bodies[k], inside->second[k], names, indent + 4);
     }
   }
 }
@@ -130,7 +143,7 @@ void build(const BuildVerb& o) {
   std::shared_ptr<const Program> program;
   if (dims) program = engine->program(*dims);
   expect(o.explain.empty() || !o.json, "--explain prints a table; it does not go with --json");
-  if (!o.explain.empty() && program) explain(*engine, *program, o.explain);
+  if (!o.explain.empty() && program) explain(*program->graph, program->choices, engine->selection(), o.explain);
   if (!o.explain.empty() && !o.model.no_libraries) {
     fmt::print("oneDNN, where it was looked for:\n{}", cpu::onednn::search_report());
   }

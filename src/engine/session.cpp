@@ -155,7 +155,7 @@ void SessionState::choose_program() {
   }
   std::rotate(made.begin(), at, at + 1);
   current = made.front().session.get();
-  seconds.assign(current->program().steps.size(), 0.0);
+  seconds.assign(all_steps(current->program()).size(), 0.0);
   runs = 0;
   shapes_changed = false;
   targets_changed = true;
@@ -268,9 +268,9 @@ std::vector<LayerTime> Session::layers() const {
   return api::guarded([&] {
     std::vector<LayerTime> out;
     if (!state_->profiling || state_->current == nullptr) return out;
-    const std::vector<Step>& steps = state_->current->program().steps;
+    std::vector<const Step*> steps = all_steps(state_->current->program());
     for (size_t i = 0; i < steps.size(); ++i) {
-      out.push_back({steps[i].name, steps[i].op, steps[i].tactic, state_->seconds[i], state_->runs});
+      out.push_back({steps[i]->name, steps[i]->op, steps[i]->tactic, state_->seconds[i], state_->runs});
     }
     return out;
   });

@@ -10,7 +10,10 @@ namespace tenon {
 namespace {
 
 constexpr Pass kPipeline[] = {
-    {"remove_identities", "first: everything after sees through Identity, inference Dropout and Casts to the same type",
+    {"inline_branches", "first: what is inside a branch that is always taken is open to everything after",
+     inline_branches},
+    {"sink_constants", "before bodies are optimised by themselves: weights are constants in them too", sink_constants},
+    {"remove_identities", "early: everything after sees through Identity, inference Dropout and Casts to the same type",
      remove_identities},
     {"join_split_concat", "before the layout is fixed: it removes copies that nothing later could", join_split_concat},
     {"expand_qlinear", "before quantisation is absorbed: it shows the Q and DQ inside other runtimes' ops",

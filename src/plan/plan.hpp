@@ -14,7 +14,7 @@
 
 namespace tenon {
 
-inline constexpr int kPlanVersion = 1;
+inline constexpr int kPlanVersion = 2;
 
 struct Specialization {
   std::vector<Dims> input_dims;  ///< by input; of those that are tensors

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "graph/text.hpp"
 #include "plan/arena.hpp"
+#include "plan/flow.hpp"
 #include "plan/layout.hpp"
 #include "tactic/copy.hpp"
 
@@ -37,7 +38,7 @@ class Builder {
 
   void build() {
     order_ = g_.order();
-    TENON_CHECK(p_.choices.size() == order_.size());
+    expect(p_.choices.size() == order_.size(), "there are {} choices for {} nodes", p_.choices.size(), order_.size());
     find_tactics();
     layout_ = std::make_unique<Layout>(g_, order_, p_.choices, verdicts_, options_);
     datum_.assign(static_cast<size_t>(g_.value_count()), -1);
@@ -69,7 +70,7 @@ class Builder {
         expect(is_view_op(g_, n), "{} cannot be run as a view", n.op);
         continue;
       }
-      if (c.tactic.empty()) {
+      if (c.tactic.empty() || c.tactic == kFlowTactic) {
         c.in = c.out = Format::kPlain;
         continue;
       }
@@ -188,6 +189,8 @@ class Builder {
         emit_view(n);
       } else if (c.tactic.empty()) {
         emit_reference(n);
+      } else if (c.tactic == kFlowTactic) {
+        emit_flow(n, c);
       } else {
         emit_kernel(n, c, *chosen_[position]);
       }
@@ -265,6 +268,40 @@ class Builder {
 
   void emit_kernel(const Node& n, const Choice& c, const Tactic& tactic) {
     Problem problem = make_problem(g_, n, c.in, c.out, options_.threads);
+    Step s = step_of(n, c, problem);
+    s.kernel = tactic.prepare(problem, weights_);
+    finish_kernel(std::move(s));
+  }
+
+  // The bodies become programs of their own; what they need to run is workspace of the step.
+  void emit_flow(const Node& n, const Choice& c) {
+    std::string why;
+    std::optional<FlowSpec> spec = flow_spec(g_, n, why);
+    expect(spec.has_value(), "{} cannot be planned: {}", n.op, why);
+    expect(c.bodies.size() == spec->bodies.size(), "{} has {} bodies, there are choices for {}", n.op,
+           spec->bodies.size(), c.bodies.size());
+    Problem problem = make_problem(g_, n, c.in, c.out, options_.threads);
+    Step s = step_of(n, c, problem);
+    for (size_t i = 0; i < c.bodies.size(); ++i) {
+      if (spec->bodies[i] == nullptr) {
+        s.bodies.emplace_back();
+        continue;
+      }
+      s.bodies.push_back(build_program(spec->bodies[i], c.bodies[i], tactics_, weights_, options_));
+      TENON_CHECK(s.bodies.back()->datum_count == 0);
+    }
+    s.kernel = make_flow_kernel(std::move(*spec), s.bodies, problem);
+    finish_kernel(std::move(s));
+  }
+
+  void finish_kernel(Step s) {
+    TENON_CHECK(s.kernel != nullptr);
+    workspace_ = std::max(workspace_, s.kernel->workspace());
+    push(std::move(s));
+  }
+
+  // A step for a kernel; `problem` gets the strides that its operands really have.
+  Step step_of(const Node& n, const Choice& c, Problem& problem) {
     Step s;
     s.name = n.name;
     s.op = n.op;
@@ -281,6 +318,8 @@ class Builder {
           problem.in[i].strides = layout_->of(v).strides;
         }
       }
+      s.in_types.push_back(v == kNone ? Type() : g_.value(v).type);
+      s.in_strides.push_back(problem.in[i].strides);
     }
     for (size_t i = 0; i < n.outputs.size(); ++i) {
       ValueId v = n.outputs[i];
@@ -297,10 +336,7 @@ class Builder {
     }
     for (const Operand& o : problem.in) s.bytes += o.present() ? byte_size(o.dtype, o.size()) : 0;
     s.flops = node_flops(g_, n);
-    s.kernel = tactic.prepare(problem, weights_);
-    TENON_CHECK(s.kernel != nullptr);
-    workspace_ = std::max(workspace_, s.kernel->workspace());
-    push(std::move(s));
+    return s;
   }
 
   void finish_outputs() {
@@ -365,7 +401,32 @@ class Builder {
 
 bool Program::allocation_free() const {
   if (datum_count > 0) return false;
-  return std::all_of(steps.begin(), steps.end(), [](const Step& s) { return s.kernel != nullptr; });
+  return std::all_of(steps.begin(), steps.end(), [](const Step& s) {
+    return s.kernel != nullptr && std::all_of(s.bodies.begin(), s.bodies.end(),
+                                              [](const auto& b) { return b == nullptr || b->allocation_free(); });
+  });
+}
+
+std::vector<const Step*> all_steps(const Program& program) {
+  std::vector<const Step*> out;
+  for (const Step& s : program.steps) {
+    out.push_back(&s);
+    for (const auto& body : s.bodies) {
+      if (body == nullptr) continue;
+      std::vector<const Step*> inner = all_steps(*body);
+      out.insert(out.end(), inner.begin(), inner.end());
+    }
+  }
+  return out;
+}
+
+size_t inner_steps(const Step& step) {
+  size_t count = 0;
+  for (const auto& body : step.bodies) {
+    if (body == nullptr) continue;
+    for (const Step& s : body->steps) count += 1 + inner_steps(s);
+  }
+  return count;
 }
 
 Problem make_problem(const Graph& g, const Node& n, Format in, Format out, int threads) {

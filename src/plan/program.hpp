@@ -16,11 +16,13 @@ namespace tenon {
 
 /// How one node is run.
 struct Choice {
-  std::string tactic;          ///< "" : the reference; "view": no work or a strided copy (reshape, concat, split...)
+  std::string tactic;          ///< "" : the reference; "view": no work or a strided copy (reshape, concat, split...);
+                               ///< "planned": control flow whose bodies are programs
   Format in = Format::kPlain;  ///< of the layout-relevant inputs
   Format out = Format::kPlain;
   double seconds = 0;  ///< measured or estimated
   bool measured = false;
+  std::vector<std::vector<Choice>> bodies;  ///< "planned": by body (If: then, else), empty for one that is interpreted
 };
 
 /// Where a value lives while a program runs.
@@ -31,6 +33,8 @@ struct Location {
   int64_t offset = 0;  ///< bytes from its beginning
 };
 
+struct Program;
+
 struct Step {
   std::string name;  ///< the node's name, or what the planner inserted ("reorder input -> channels_last")
   std::string op;
@@ -38,10 +42,12 @@ struct Step {
   std::unique_ptr<Kernel> kernel;  ///< null: the reference runs `node`
   NodeId node = kNone;             ///< in Program::graph; kNone for inserted copies
   std::vector<Location> in, out;
-  std::vector<Type> in_types, out_types;  ///< for the reference: how to view the bytes
+  std::vector<Type> in_types, out_types;  ///< how to view the bytes
+  std::vector<Ints> in_strides;           ///< elements, of each input where it is read; of kernels of nodes
   std::vector<Ints> out_strides;          ///< elements, of each output where it is written
   int64_t bytes = 0;                      ///< read and written, for reports
   double flops = 0;
+  std::vector<std::shared_ptr<const Program>> bodies;  ///< control flow: what it runs (null: interpreted)
 };
 
 struct Program {
@@ -57,6 +63,11 @@ struct Program {
   int threads = 1;
   bool allocation_free() const;  ///< no step runs a reference or has data-dependent sizes
 };
+
+/// All steps, those inside control flow right behind the step that they are in. Times of steps come in this order.
+std::vector<const Step*> all_steps(const Program& program);
+/// How many steps are inside a step, all the way down.
+size_t inner_steps(const Step& step);
 
 struct BuildOptions {
   int threads = 1;

@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "graph/text.hpp"
 #include "passes/region.hpp"
+#include "plan/flow.hpp"
 #include "plan/timing.hpp"
 #include "tactic/libraries.hpp"
 
@@ -55,7 +56,9 @@ class Selector {
     label();
     for (size_t i = 0; i < order_.size(); ++i) {
       const Option& o = options_of_[i][static_cast<size_t>(best_[i])];
-      out_.choices.push_back({o.tactic, o.in, o.out, o.seconds, o.measured});
+      out_.choices.push_back({o.tactic, o.in, o.out, o.seconds, o.measured, {}});
+      if (o.tactic != kFlowTactic) continue;
+      for (const Selection& body : out_.inside[i]) out_.choices.back().bodies.push_back(body.choices);
     }
     return std::move(out_);
   }
@@ -86,7 +89,9 @@ class Selector {
       out_.candidates[i].push_back({"view", Format::kPlain, Format::kPlain, true, "", 0, false});
       return;
     }
-    if (is_static_node(g_, n)) {
+    if (is_flow_op(n)) {
+      plan_bodies(i, n);
+    } else if (is_static_node(g_, n)) {
       willing(i, n);
       if (options_.level >= 2) measure(i, n);
     }
@@ -96,6 +101,36 @@ class Selector {
       list.push_back({"", Format::kPlain, Format::kPlain, seconds, false});
       out_.candidates[i].push_back({"reference", Format::kPlain, Format::kPlain, true, "", seconds, false});
     }
+  }
+
+  // Control flow: its bodies are chosen for by themselves.
+  void plan_bodies(size_t i, const Node& n) {
+    Candidate c{std::string(kFlowTactic), Format::kPlain, Format::kPlain, false, "", 0, false};
+    auto barred = options_.barred.find(n.name);
+    std::optional<FlowSpec> spec;
+    if (barred != options_.barred.end() && barred->second == kFlowTactic) {
+      c.why = "barred for this node: it failed verification";
+    } else {
+      spec = flow_spec(g_, n, c.why);
+    }
+    if (spec) {
+      for (const GraphPtr& body : spec->bodies) {
+        std::chrono::duration<double> left = deadline_ - std::chrono::steady_clock::now();
+        SelectOptions options = options_;
+        options.budget_seconds = std::max(0.0, left.count());
+        options.progress = nullptr;
+        out_.inside[i].push_back(body ? Selector(*body, tactics_, pool_, options).run() : Selection{});
+        double seconds = 0;
+        for (const Choice& choice : out_.inside[i].back().choices) seconds += choice.seconds;
+        c.seconds = std::max(c.seconds, seconds);
+      }
+      constexpr double kUnknownRounds = 8;
+      if (n.op != "If") c.seconds *= spec->rounds >= 0 ? static_cast<double>(spec->rounds) : kUnknownRounds;
+      c.seconds += kStepOverhead;
+      c.willing = true;
+      options_of_[i].push_back({c.tactic, c.in, c.out, c.seconds, false});
+    }
+    out_.candidates[i].push_back(std::move(c));
   }
 
   void willing(size_t i, const Node& n) {
@@ -284,11 +319,23 @@ Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadP
   return Selector(graph, tactics, pool, options).run();
 }
 
-bool inline_refused(Graph& g, const TacticTable& tactics, const OpTable& ops, int threads) {
+namespace {
+
+// No types are inferred here: the body of a branch that cannot be taken has none that fit.
+bool take_apart(Graph& g, const TacticTable& tactics, int threads) {
   constexpr Format kBoth[] = {Format::kPlain, Format::kChannelsLast};
   bool changed = false;
   for (NodeId id : g.order()) {
     const Node& n = g.node(id);
+    if (is_flow_op(n)) {
+      for (const auto& [name, attr] : n.attrs.items()) {
+        const auto* body = std::get_if<GraphPtr>(&attr);
+        if (body == nullptr || *body == nullptr) continue;
+        changed |= take_apart(**body, tactics, threads);
+        (*body)->compact();
+      }
+      continue;
+    }
     bool fused = n.op == "tenon.Pointwise" || n.attrs.has("epilogue");
     if (!fused) continue;
     bool willing = false;
@@ -303,6 +350,13 @@ bool inline_refused(Graph& g, const TacticTable& tactics, const OpTable& ops, in
     inline_region(g, id);
     changed = true;
   }
+  return changed;
+}
+
+}  // namespace
+
+bool inline_refused(Graph& g, const TacticTable& tactics, const OpTable& ops, int threads) {
+  bool changed = take_apart(g, tactics, threads);
   if (changed) infer_types(g, ops);
   return changed;
 }

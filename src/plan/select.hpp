@@ -54,13 +54,15 @@ struct Candidate {
 struct Selection {
   std::vector<Choice> choices;                     ///< by position in graph.order()
   std::vector<std::vector<Candidate>> candidates;  ///< the same
+  /// Of control flow: what was chosen inside, by body, as Choice::bodies (those choices are in `choices` too).
+  std::map<size_t, std::vector<Selection>> inside;
 };
 
 Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadPool& pool,
                          const SelectOptions& options);
 
 /// Takes fused nodes that no tactic is willing to run apart again, so that their parts find theirs. True when it
-/// changed the graph.
+/// changed the graph or a body in it. Bodies of control flow are compacted.
 bool inline_refused(Graph& graph, const TacticTable& tactics, const OpTable& ops, int threads);
 
 /// What a timing depends on: op, attributes, epilogue, operand types, shapes and formats, tactic, ISA, threads.

@@ -17,6 +17,7 @@ using Json = nlohmann::ordered_json;
 constexpr char kMagic[8] = {'T', 'E', 'N', 'O', 'N', 'P', 'L', 'N'};
 constexpr uint32_t kEndianMark = 0x01020304;
 constexpr uint64_t kMaxBlobs = 1u << 20;
+constexpr int kMaxNesting = 100;
 
 struct Header {
   char magic[8];
@@ -78,6 +79,37 @@ GraphPtr graph_from(const Json& j, const std::vector<Tensor>& blobs) {
   return parse_graph(j.at("text").get<std::string>(), &local);
 }
 
+// [tactic, channels-last in, out], and for control flow the same for each node of each body.
+Json choices_json(const std::vector<Choice>& choices) {
+  Json out = Json::array();
+  for (const Choice& c : choices) {
+    Json one = {c.tactic, c.in == Format::kChannelsLast, c.out == Format::kChannelsLast};
+    if (!c.bodies.empty()) {
+      Json bodies = Json::array();
+      for (const auto& body : c.bodies) bodies.push_back(choices_json(body));
+      one.push_back(std::move(bodies));
+    }
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+std::vector<Choice> choices_from(const Json& j, int depth) {
+  expect(depth < kMaxNesting, "the choices of the plan are nested more than {} deep", kMaxNesting);
+  std::vector<Choice> out;
+  for (const Json& c : j) {
+    Choice choice;
+    choice.tactic = c.at(0).get<std::string>();
+    choice.in = c.at(1).get<bool>() ? Format::kChannelsLast : Format::kPlain;
+    choice.out = c.at(2).get<bool>() ? Format::kChannelsLast : Format::kPlain;
+    if (c.size() > 3) {
+      for (const Json& body : c.at(3)) choice.bodies.push_back(choices_from(body, depth + 1));
+    }
+    out.push_back(std::move(choice));
+  }
+  return out;
+}
+
 Json plan_json(const Plan& plan, BlobWriter& blobs) {
   Json j;
   j["info"] = plan.info;
@@ -88,12 +120,8 @@ Json plan_json(const Plan& plan, BlobWriter& blobs) {
   j["profile"] = std::move(profile);
   Json specials = Json::array();
   for (const Specialization& s : plan.specializations) {
-    Json choices = Json::array();
-    for (const Choice& c : s.choices) {
-      choices.push_back({c.tactic, c.in == Format::kChannelsLast, c.out == Format::kChannelsLast});
-    }
     specials.push_back(
-        {{"dims", s.input_dims}, {"graph", graph_json(*s.graph, blobs)}, {"choices", std::move(choices)}});
+        {{"dims", s.input_dims}, {"graph", graph_json(*s.graph, blobs)}, {"choices", choices_json(s.choices)}});
   }
   j["specializations"] = std::move(specials);
   Json packed = Json::object();
@@ -114,13 +142,7 @@ Plan plan_from(const Json& j, const std::vector<Tensor>& blobs) {
     Specialization special;
     special.input_dims = s.at("dims").get<std::vector<Dims>>();
     special.graph = graph_from(s.at("graph"), blobs);
-    for (const Json& c : s.at("choices")) {
-      Choice choice;
-      choice.tactic = c.at(0).get<std::string>();
-      choice.in = c.at(1).get<bool>() ? Format::kChannelsLast : Format::kPlain;
-      choice.out = c.at(2).get<bool>() ? Format::kChannelsLast : Format::kPlain;
-      special.choices.push_back(std::move(choice));
-    }
+    special.choices = choices_from(s.at("choices"), 0);
     expect(static_cast<int>(special.choices.size()) == special.graph->node_count(),
            "a specialization has {} choices for {} nodes", special.choices.size(), special.graph->node_count());
     expect(special.input_dims.size() == plan.graph->inputs.size() &&

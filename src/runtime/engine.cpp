@@ -33,6 +33,18 @@ std::string shapes_text(const Graph& g, const std::vector<Dims>& dims) {
   return out;
 }
 
+// A graph that was read, and every graph inside it.
+void verify_all(const Graph& g, const OpTable& ops, int depth) {
+  expect(depth < 100, "graphs are nested more than 100 deep");
+  verify(g, ops, "loading a plan");
+  for (NodeId id : g.order()) {
+    for (const auto& [name, attr] : g.node(id).attrs.items()) {
+      const auto* body = std::get_if<GraphPtr>(&attr);
+      if (body != nullptr && *body != nullptr) verify_all(**body, ops, depth + 1);
+    }
+  }
+}
+
 // Exporters write the sizes of their example input into the file also where the network takes any. A shape that the
 // caller asks for wins: the dimension that contradicts it becomes a symbol, and all shapes behind it are inferred anew.
 // (A network that really needs the declared size is refused by the inference, with the node that needs it.)
@@ -109,7 +121,7 @@ void EngineCore::adopt(Plan& plan) {
   graph_ = std::move(plan.graph);
   profile_ = std::move(plan.profile);
   info_ = plan.info;
-  verify(*graph_, ops_, "loading a plan");
+  verify_all(*graph_, ops_, 0);
   infer_types(*graph_, ops_);
   bool same = info_["layout"] == layout_text() && info_["tenon"] == kVersion && info_["isa"] == cpu::isa_name();
   std::string library;
@@ -137,7 +149,7 @@ void EngineCore::adopt(Plan& plan) {
   BuildOptions build;
   build.threads = options_.threads;
   for (Specialization& s : plan.specializations) {
-    verify(*s.graph, ops_, "loading a plan");
+    verify_all(*s.graph, ops_, 0);
     infer_types(*s.graph, ops_);
     for (size_t i = 0; i < s.graph->inputs.size(); ++i) {
       const Type& t = s.graph->value(s.graph->inputs[i]).type;
@@ -179,12 +191,11 @@ std::shared_ptr<const Program> EngineCore::make(const std::vector<Dims>& dims) {
   if (options_.progress) {
     select.progress = [this](int done, int total) { options_.progress("choosing tactics", done, total); };
   }
-  Selection selection = select_tactics(*g, tactics_, *pool_, select);
-  candidates_ = std::move(selection.candidates);
+  selection_ = select_tactics(*g, tactics_, *pool_, select);
   BuildOptions build;
   build.threads = options_.threads;
   try {
-    return build_program(std::move(g), std::move(selection.choices), tactics_, *weights_, build);
+    return build_program(std::move(g), selection_.choices, tactics_, *weights_, build);
   } catch (Error& e) {
     throw e.note("while planning for " + shapes_text(*graph_, dims));
   }

@@ -51,8 +51,8 @@ class EngineCore {
   std::shared_ptr<const Program> program(const std::vector<Dims>& input_dims);
   /// The program for given data; also checks names' count, types and the profile.
   std::shared_ptr<const Program> program_for(std::span<const Datum> inputs);
-  /// Candidates per node of the last program made (not after load without planning).
-  const std::vector<std::vector<Candidate>>& candidates() const noexcept { return candidates_; }
+  /// What was considered for the last program made (empty after load without planning).
+  const Selection& selection() const noexcept { return selection_; }
 
   /// The input shapes that the build or the loaded plan was made for, the first of them; nothing when all stayed open.
   std::optional<std::vector<Dims>> planned_dims() const;
@@ -76,7 +76,7 @@ class EngineCore {
   std::shared_ptr<PlanWeights> weights_;
   std::vector<PassReport> reports_;
   std::vector<std::string> notes_;
-  std::vector<std::vector<Candidate>> candidates_;
+  Selection selection_;
   TimingCache timings_;
 
   mutable std::mutex mutex_;

@@ -7,6 +7,7 @@
 #include "base/checked.hpp"
 #include "base/error.hpp"
 #include "graph/interpret.hpp"
+#include "plan/flow.hpp"
 
 namespace tenon {
 namespace {
@@ -28,6 +29,7 @@ ProgramSession::ProgramSession(std::shared_ptr<const Program> program, std::shar
     : program_(std::move(program)), pool_(std::move(pool)), ops_(ops) {
   arena_ = Tensor::uninitialized(DType::kUInt8, {round_up(program_->arena_bytes, 64) + 64});
   data_.resize(static_cast<size_t>(program_->datum_count));
+  layer_count_ = all_steps(*program_).size();
   resolve();
 }
 
@@ -99,16 +101,32 @@ void ProgramSession::run_step(size_t s, std::span<const Datum> inputs, std::span
 
 void ProgramSession::run(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> step_seconds) {
   bind(inputs, outputs);
-  for (size_t s = 0; s < program_->steps.size(); ++s) {
-    if (step_seconds.empty()) {
-      run_step(s, inputs, outputs);
-      continue;
-    }
-    auto begin = std::chrono::steady_clock::now();
-    run_step(s, inputs, outputs);
-    step_seconds[s] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (step_seconds.empty()) {
+    for (size_t s = 0; s < program_->steps.size(); ++s) run_step(s, inputs, outputs);
+  } else {
+    run_timed(inputs, outputs, step_seconds);
   }
   deliver(inputs, outputs);
+}
+
+void ProgramSession::run_timed(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> seconds) {
+  TENON_CHECK(seconds.size() == layer_count_);
+  FlowTrace before = flow_trace();
+  size_t at = 0;
+  for (size_t s = 0; s < program_->steps.size(); ++s) {
+    size_t inside = inner_steps(program_->steps[s]);
+    flow_trace() = {seconds.data() + at + 1, nullptr};
+    auto begin = std::chrono::steady_clock::now();
+    try {
+      run_step(s, inputs, outputs);
+    } catch (...) {
+      flow_trace() = before;
+      throw;
+    }
+    seconds[at] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    at += 1 + inside;
+  }
+  flow_trace() = before;
 }
 
 void ProgramSession::run_observed(std::span<const Datum> inputs, std::span<Datum> outputs, const StepObserver& after) {

@@ -23,7 +23,7 @@ class ProgramSession {
 
   /// Runs once. `inputs` match program().inputs in type and shape, row-major. Where outputs[i] is a defined tensor of
   /// the right type and shape it is written; otherwise it is set to a new one. `step_seconds`, when given, has one
-  /// entry a step and is added to.
+  /// entry for each of all_steps() and is added to; the time of control flow includes that of the steps inside.
   void run(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> step_seconds = {});
 
   /// As run, calling `after` behind each step that a node of the program's graph made, with a row-major copy of the
@@ -41,6 +41,7 @@ class ProgramSession {
   };
   void resolve();
   void bind(std::span<const Datum> inputs, std::span<Datum> outputs);
+  void run_timed(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> seconds);
   void run_step(size_t index, std::span<const Datum> inputs, std::span<Datum> outputs);
   Tensor read_back(const Step& step, size_t output, std::span<Datum> outputs) const;
   const void* address(const Location& l) const;
@@ -57,6 +58,7 @@ class ProgramSession {
   std::vector<std::vector<void*>> out_;
   std::vector<Patch> input_patches_, output_patches_;
   std::vector<Datum> data_;  // data-dependent values
+  size_t layer_count_ = 0;
 };
 
 }  // namespace tenon

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/checked.hpp"
 #include "base/error.hpp"
 #include "graph/interpret.hpp"
+#include "plan/flow.hpp"
 #include "runtime/compare.hpp"
 
 namespace tenon {
@@ -45,6 +47,72 @@ double tolerance_for(const Graph& g) {
   }
   return half ? 0.02 : 1e-4;
 }
+
+// A row-major tensor of what lies at `data`.
+Tensor gather(const void* data, const Type& type, const Ints& strides) {
+  Tensor to = Tensor::uninitialized(type.dtype, const_dims(*type.shape));
+  auto element = static_cast<size_t>(bits(type.dtype) / 8);
+  Ints index(strides.size(), 0);
+  for (int64_t i = 0; i < to.size(); ++i) {
+    int64_t at = 0;
+    for (size_t a = 0; a < index.size(); ++a) at += index[a] * strides[a];
+    std::memcpy(to.mutable_raw() + static_cast<size_t>(i) * element,
+                static_cast<const std::byte*>(data) + at * static_cast<int64_t>(element), element);
+    for (size_t a = index.size(); a-- > 0;) {
+      if (++index[a] < to.dims()[a]) break;
+      index[a] = 0;
+    }
+  }
+  return to;
+}
+
+// Holds each step inside control flow against the reference on the step's own inputs, until one departs.
+class InnerSteps final : public FlowObserver {
+ public:
+  InnerSteps(const OpTable& ops, double (*tolerance)(const Tensor&)) : ops_(ops), tolerance_(tolerance) {
+    flow_trace().observer = this;
+  }
+  ~InnerSteps() override { flow_trace().observer = nullptr; }
+  InnerSteps(const InnerSteps&) = delete;
+  InnerSteps& operator=(const InnerSteps&) = delete;
+
+  const Step* guilty() const noexcept { return guilty_; }
+
+  void before(const Program& body, const Step& step, const void* const* in) override {
+    wanted_.clear();
+    if (guilty_ != nullptr || step.node == kNone || step.kernel == nullptr || !step.bodies.empty()) return;
+    if (checked_++ > kMaxChecked) return;
+    const Node& n = body.graph->node(step.node);
+    std::vector<Datum> arguments(step.in.size());
+    std::vector<const Datum*> pointers(step.in.size(), nullptr);
+    for (size_t i = 0; i < step.in.size(); ++i) {
+      if (step.in[i].kind == Location::Kind::kAbsent) continue;
+      if (bits(step.in_types[i].dtype) % 8 != 0) return;
+      const Value& value = body.graph->value(n.inputs[i]);
+      arguments[i] =
+          value.is_constant() ? Datum(value.constant) : Datum(gather(in[i], step.in_types[i], step.in_strides[i]));
+      pointers[i] = &arguments[i];
+    }
+    wanted_ = interpret_node(n, ops_, pointers);
+  }
+
+  void after(const Program&, const Step& step, void* const* out) override {
+    for (size_t i = 0; i < wanted_.size() && i < step.out.size(); ++i) {
+      if (step.out[i].kind == Location::Kind::kAbsent || bits(step.out_types[i].dtype) % 8 != 0) continue;
+      Tensor got = gather(out[i], step.out_types[i], step.out_strides[i]);
+      if (rms_of(wanted_[i].tensor, got) > tolerance_(got)) guilty_ = &step;
+    }
+    wanted_.clear();
+  }
+
+ private:
+  static constexpr int kMaxChecked = 5000;  // loops of many rounds repeat themselves
+  const OpTable& ops_;
+  double (*tolerance_)(const Tensor&);
+  std::vector<Datum> wanted_;
+  const Step* guilty_ = nullptr;
+  int checked_ = 0;
+};
 
 class Verifier {
  public:
@@ -158,6 +226,12 @@ class Verifier {
         values[static_cast<size_t>(n.outputs[i])] = observed ? Datum(at->second[i]) : std::move(want[i]);
       }
       if (guilty != nullptr) break;
+    }
+    // Of control flow, the step inside that is to blame, if it has a name to be barred by.
+    if (guilty != nullptr && !guilty->bodies.empty()) {
+      InnerSteps inner(engine.ops(), step_tolerance);
+      session.run(verify_.inputs, outputs);
+      if (inner.guilty() != nullptr && !inner.guilty()->name.empty()) guilty = inner.guilty();
     }
     report_.by_layer = guilty == nullptr;
     if (guilty == nullptr || guilty->name.empty() || options_.barred.contains(guilty->name)) return nullptr;

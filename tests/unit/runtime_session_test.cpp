@@ -67,6 +67,16 @@ const char* kNet = R"(graph main (float32[N,3,16,16] x) => (y, s) {
   i = GlobalAveragePool(h)  j = Flatten(i)  k = MatMul(j, v)  y = Softmax<axis=-1>(k)
 })";
 
+const char* kLoops = R"(graph main (float32[2,8] h, float32[5,2,3] x, int64[] n) => (t, y, z) {
+  w = float32[3,8] random(1)  v = float32[8,8] random(2)
+  t, y = Scan<body=graph b (float32[2,8] s, float32[2,3] e, float32[3,8] p, float32[8,8] q) => (r, m) {
+    a = MatMul(e, p)  d = MatMul(s, q)  f = Add(a, d)  r = Tanh(f)  m = Exp(r)
+  }, captures=2, num_scan_inputs=1, scan_output_axes=[1]>(h, x, w, v)
+  z = Loop<body=graph c (int64[] i, bool[] k, float32[2,8] u, float32[8,8] q) => (go, o) {
+    g = MatMul(u, q)  o = Sigmoid(g)  m = ReduceMax<keepdims=0>(o)  limit = float32[] {2.0}  go = Less(m, limit)
+  }, captures=1>(n, _, t, v)
+})";
+
 std::shared_ptr<EngineCore> engine_of(const char* text, const std::map<std::string, Dims>& shapes, int threads) {
   EngineOptions options;
   options.threads = threads;
@@ -93,6 +103,24 @@ TEST(Session, RunAllocatesNothing) {
     auto probe = std::make_unique<int>(1);
     counting = false;
     EXPECT_EQ(allocations, 1) << *probe;
+  }
+}
+
+TEST(Session, ControlFlowAllocatesNothing) {
+  for (int threads : {1, 2}) {
+    auto engine = engine_of(kLoops, {}, threads);
+    std::vector<Datum> inputs = testing::random_inputs(engine->graph(), 7, 2);
+    inputs[2] = Datum(Tensor::scalar<int64_t>(6));
+    auto program = engine->program_for(inputs);
+    ASSERT_TRUE(program->allocation_free());
+    ProgramSession session(program, engine->pool(), engine->ops());
+    std::vector<Datum> outputs(3);
+    session.run(inputs, outputs);
+    allocations = 0;
+    counting = true;
+    session.run(inputs, outputs);
+    counting = false;
+    EXPECT_EQ(allocations, 0) << threads << " threads";
   }
 }
 

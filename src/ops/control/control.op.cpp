@@ -152,6 +152,19 @@ Type stacked(const Type& element, const Dim& count) {
   return Type::tensor(element.dtype, shape);
 }
 
+// The number of rounds, where only a number decides it: the condition holds at first and is handed on.
+std::optional<int64_t> known_rounds(const InferContext& ctx, const Graph& body) {
+  auto holds = [](const Tensor* t) {
+    return t != nullptr && t->dtype() == DType::kBool && t->size() == 1 && t->int_at(0);
+  };
+  const Value& next = body.value(body.outputs[0]);
+  bool stays = body.outputs[0] == body.inputs[1] || (next.is_constant() && holds(&next.constant));
+  auto trips = ctx.has(0) ? ctx.ints(0) : std::nullopt;
+  if (!stays || (ctx.has(1) && !holds(ctx.constant(1))) || !trips || trips->size() != 1) return std::nullopt;
+  if ((*trips)[0] > kMaxRounds) return std::nullopt;
+  return std::max<int64_t>((*trips)[0], 0);
+}
+
 void infer_loop(InferContext& ctx) {
   Nesting guard(ctx);
   GraphPtr body = body_of(ctx, "body");
@@ -167,8 +180,9 @@ void infer_loop(InferContext& ctx) {
   std::vector<Type> types{Type::tensor(DType::kInt64, Shape{}), Type::tensor(DType::kBool, Shape{})};
   for (size_t i = 2; i < ctx.input_count(); ++i) types.push_back(ctx.type(i));
   std::vector<Type> out = settle(ctx, *body, types, 2, carried, 1);
+  std::optional<int64_t> rounds = known_rounds(ctx, *body);
   for (size_t i = 0; i < ctx.output_count(); ++i) {
-    ctx.output(i, i < carried ? types[2 + i] : stacked(out[1 + i], ctx.unknown(i, 0)));
+    ctx.output(i, i < carried ? types[2 + i] : stacked(out[1 + i], rounds ? Dim(*rounds) : ctx.unknown(i, 0)));
   }
 }
 
