@@ -173,6 +173,56 @@ void fill_segments(Run& run, int64_t* segments) {
   }
 }
 
+// Panels of all groups, counted through; the columns of neighbours follow each other.
+struct Panels {
+  int64_t begin, end;
+  static int64_t column(const Plan& plan, int64_t panel) {
+    const int64_t group = panel / plan.panels;
+    return group * plan.cout + std::min(plan.cout, panel % plan.panels * tile_kernels().panel());
+  }
+};
+
+// Output lines [begin, end) of an image.
+struct Lines {
+  int64_t image, begin, end;
+};
+
+// `base`: the source of the first line, group 0.
+void run_panels(const Run& run, Tile tile, const Panels& panels, const Lines& lines, const float* base, int64_t step) {
+  const ConvShape& s = *run.shape;
+  const ConvArgs& args = *run.args;
+  const Plan& plan = run.plan;
+  const TileKernels& kernels = *run.kernels;
+  const int64_t depth = plan.cin * s.kh * s.kw;
+  const auto group_weights = static_cast<int64_t>(packed_b_floats(depth, plan.cout));
+  for (int64_t p = panels.begin; p < panels.end; ++p) {
+    const int64_t group = p / plan.panels, col = p % plan.panels * kernels.panel();
+    tile.cols = std::min<int64_t>(kernels.panel(), plan.cout - col);
+    const PanelStart start(args.epilogue.bias, group * plan.cout + col, tile.cols);
+    tile.init = start.values;
+    tile.b = args.weights + group * group_weights + col * depth;
+    for (int64_t y = lines.begin; y < lines.end; ++y) {
+      tile.a = base + (y - lines.begin) * step + group * plan.cin;
+      tile.c = args.dst + lines.image * args.dst_strides.batch + y * args.dst_strides.row + group * plan.cout + col;
+      run_rows(kernels, kernels.tile[panel_vectors(kernels, tile.cols)], tile, plan.ow);
+    }
+  }
+}
+
+// The post-op on whole lines, at once where they follow each other.
+void run_post(const Run& run, const Panels& panels, const Lines& lines) {
+  const ConvArgs& args = *run.args;
+  const Plan& plan = run.plan;
+  const PostOp& post = args.epilogue.post;
+  const int64_t col = Panels::column(plan, panels.begin), cols = Panels::column(plan, panels.end) - col;
+  const bool dense = args.dst_strides.row == plan.ow * args.dst_strides.pixel;
+  const int64_t step = dense ? lines.end - lines.begin : 1;
+  for (int64_t y = lines.begin; y < lines.end; y += step) {
+    post.fn(post.ctx, args.dst + lines.image * args.dst_strides.batch + y * args.dst_strides.row + col,
+            args.first_row + (lines.image * plan.oh + y) * plan.ow, step * plan.ow, args.dst_strides.pixel, col, cols);
+  }
+}
+
 void run_part(const Run& run, int64_t part, float* scratch) {
   const ConvShape& s = *run.shape;
   const ConvArgs& args = *run.args;
@@ -203,24 +253,15 @@ void run_part(const Run& run, int64_t part, float* scratch) {
   tile.accumulate = args.accumulate;
   set_activation(args.epilogue, tile);
 
-  const int64_t depth = plan.cin * s.kh * s.kw, panels = plan.panels * s.groups;
-  const auto group_weights = static_cast<int64_t>(packed_b_floats(depth, plan.cout));
-  const int64_t last_panel = panels * (panel_group + 1) / plan.panel_groups;
-  for (int64_t p = panels * panel_group / plan.panel_groups; p < last_panel; ++p) {
-    const int64_t group = p / plan.panels, col = p % plan.panels * kernels.panel();
-    tile.cols = std::min<int64_t>(kernels.panel(), plan.cout - col);
-    const PanelStart start(args.epilogue.bias, group * plan.cout + col, tile.cols);
-    tile.init = start.values;
-    tile.b = args.weights + group * group_weights + col * depth;
-    for (int64_t y = y_begin; y < y_end; ++y) {
-      tile.a = base + (y - y_begin) * row_step + group * plan.cin;
-      tile.c = args.dst + image * args.dst_strides.batch + y * args.dst_strides.row + group * plan.cout + col;
-      run_rows(kernels, kernels.tile[panel_vectors(kernels, tile.cols)], tile, plan.ow);
-      if (args.epilogue.post.fn != nullptr) {
-        args.epilogue.post.fn(args.epilogue.post.ctx, tile.c, args.first_row + (image * plan.oh + y) * plan.ow, plan.ow,
-                              tile.ldc, group * plan.cout + col, tile.cols);
-      }
-    }
+  const int64_t panels = plan.panels * s.groups;
+  const Panels mine{panels * panel_group / plan.panel_groups, panels * (panel_group + 1) / plan.panel_groups};
+  const int64_t cols = mine.column(plan, mine.end) - mine.column(plan, mine.begin);
+  const int64_t fit = std::max<int64_t>(1, post_rows(cols, kernels.max_rows) / plan.ow);
+  const int64_t step = args.epilogue.post.fn == nullptr ? y_end - y_begin : fit;
+  for (int64_t y = y_begin; y < y_end; y += step) {
+    const Lines lines{image, y, std::min(y_end, y + step)};
+    run_panels(run, tile, mine, lines, base + (y - y_begin) * row_step, row_step);
+    if (args.epilogue.post.fn != nullptr) run_post(run, mine, lines);
   }
 }
 

@@ -31,37 +31,42 @@ struct Block {
   int64_t row_begin, row_end, panel_begin, panel_end;
 };
 
-void run_block(const TileKernels& kernels, const GemmArgs& g, const Block& block) {
-  const int64_t width = kernels.panel();
-  const int64_t rows = block.row_end - block.row_begin;
-  const int64_t passes = std::max<int64_t>(1, ceil_div(g.k, kMaxDepth));
-  const int64_t origin = 0;
+// One pass over k of a block, all panels.
+void run_pass(const TileKernels& kernels, const GemmArgs& g, const Block& block, int64_t pass, int64_t passes) {
+  const int64_t width = kernels.panel(), origin = 0;
+  const int64_t k0 = g.k * pass / passes, k1 = g.k * (pass + 1) / passes;
   Tile tile{};
   tile.lda = g.lda;
   tile.ldc = g.ldc;
   tile.segments = &origin;
   tile.segment_count = 1;
-  for (int64_t pass = 0; pass < passes; ++pass) {
-    const int64_t k0 = g.k * pass / passes, k1 = g.k * (pass + 1) / passes;
-    const bool last = pass + 1 == passes;
-    tile.segment_length = k1 - k0;
-    tile.accumulate = g.accumulate || pass > 0;
-    if (last) set_activation(g.epilogue, tile);
-    for (int64_t p = block.panel_begin; p < block.panel_end; ++p) {
-      const int64_t col = p * width;
-      const int64_t cols = std::min(width, g.n - col);
-      const int vectors = panel_vectors(kernels, cols);
-      const PanelStart start(pass == 0 ? g.epilogue.bias : nullptr, col, cols);
-      tile.init = start.values;
-      tile.cols = cols;
-      tile.a = g.a + block.row_begin * g.lda + k0;
-      tile.b = g.b + col * g.k + k0 * vectors * kernels.lanes;
-      tile.c = g.c + block.row_begin * g.ldc + col;
-      run_rows(kernels, kernels.tile[vectors], tile, rows);
-      if (last && g.epilogue.post.fn != nullptr) {
-        g.epilogue.post.fn(g.epilogue.post.ctx, tile.c, g.first_row + block.row_begin, rows, g.ldc, col, cols);
-      }
-    }
+  tile.segment_length = k1 - k0;
+  tile.accumulate = g.accumulate || pass > 0;
+  if (pass + 1 == passes) set_activation(g.epilogue, tile);
+  for (int64_t p = block.panel_begin; p < block.panel_end; ++p) {
+    const int64_t col = p * width;
+    tile.cols = std::min(width, g.n - col);
+    const int vectors = panel_vectors(kernels, tile.cols);
+    const PanelStart start(pass == 0 ? g.epilogue.bias : nullptr, col, tile.cols);
+    tile.init = start.values;
+    tile.a = g.a + block.row_begin * g.lda + k0;
+    tile.b = g.b + col * g.k + k0 * vectors * kernels.lanes;
+    tile.c = g.c + block.row_begin * g.ldc + col;
+    run_rows(kernels, kernels.tile[vectors], tile, block.row_end - block.row_begin);
+  }
+}
+
+// A post-op gets whole rows, as many as it still finds in the cache: a tape then works on them where they lie.
+void run_block(const TileKernels& kernels, const GemmArgs& g, const Block& block) {
+  const int64_t passes = std::max<int64_t>(1, ceil_div(g.k, kMaxDepth));
+  const PostOp& post = g.epilogue.post;
+  const int64_t col = block.panel_begin * kernels.panel(), end = std::min(g.n, block.panel_end * kernels.panel());
+  const int64_t step = post.fn == nullptr ? block.row_end - block.row_begin : post_rows(end - col, kernels.max_rows);
+  for (int64_t row = block.row_begin; row < block.row_end; row += step) {
+    const Block part{row, std::min(block.row_end, row + step), block.panel_begin, block.panel_end};
+    for (int64_t pass = 0; pass < passes; ++pass) run_pass(kernels, g, part, pass, passes);
+    if (post.fn == nullptr) continue;
+    post.fn(post.ctx, g.c + row * g.ldc + col, g.first_row + row, part.row_end - row, g.ldc, col, end - col);
   }
 }
 

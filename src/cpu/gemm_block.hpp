@@ -33,6 +33,12 @@ inline int panel_vectors(const TileKernels& kernels, int64_t cols) {
   return static_cast<int>((cols + kernels.lanes - 1) / kernels.lanes);
 }
 
+/// Rows of `cols` results, in whole tiles of `tile` rows, that a post-op still finds in the second-level cache.
+inline int64_t post_rows(int64_t cols, int64_t tile) {
+  constexpr int64_t kFloats = (128 << 10) / 4;
+  return std::max<int64_t>(1, kFloats / std::max<int64_t>(1, cols) / tile) * tile;
+}
+
 /// Visits the rows of a packed k x n matrix in order: fill(i, col, cols, to) writes B[i][col .. col + cols) to `to`;
 /// the padding behind is zeroed here.
 template <class Fill>

@@ -123,12 +123,11 @@ void transform_output(const Run& run, int64_t panel, int64_t cols, int64_t tile_
   }
 }
 
-// Calls the post-op for the pixels of the block, one call for each run of pixels in an output row.
-void finish(const Run& run, int64_t panel, int64_t cols, int64_t tile_begin, int64_t tile_end) {
+// Calls the post-op for columns [col, col + cols) of the block's pixels, once for each run of pixels in an output row.
+void finish(const Run& run, int64_t col, int64_t cols, int64_t tile_begin, int64_t tile_end) {
   const ConvArgs& args = *run.args;
   const PostOp& post = args.epilogue.post;
   if (post.fn == nullptr) return;
-  const int64_t col = panel * run.kernels->panel();
   for (int64_t tile = tile_begin; tile < tile_end;) {
     const TilePosition at = position(run.plan, tile);
     const int64_t next = std::min(tile_end, (tile / run.plan.tiles_x + 1) * run.plan.tiles_x);
@@ -150,13 +149,14 @@ void run_part(const Run& run, int64_t part, float* scratch) {
   const int64_t begin = plan.tiles * block / plan.blocks, end = plan.tiles * (block + 1) / plan.blocks;
   float* products = scratch + kWinogradPoints * plan.in_point;
   transform_input(run, begin, end, scratch);
-  const int64_t last = plan.panels * (group + 1) / plan.panel_groups;
-  for (int64_t panel = plan.panels * group / plan.panel_groups; panel < last; ++panel) {
-    const int64_t cols = std::min<int64_t>(run.kernels->panel(), run.shape->cout - panel * run.kernels->panel());
+  const int64_t width = run.kernels->panel(), cout = run.shape->cout;
+  const int64_t first = plan.panels * group / plan.panel_groups, last = plan.panels * (group + 1) / plan.panel_groups;
+  for (int64_t panel = first; panel < last; ++panel) {
+    const int64_t cols = std::min(width, cout - panel * width);
     multiply(run, panel, cols, end - begin, scratch, products);
     transform_output(run, panel, cols, begin, end, products);
-    finish(run, panel, cols, begin, end);
   }
+  finish(run, first * width, std::min(cout, last * width) - first * width, begin, end);
 }
 
 // G g of one axis: values of the filter's polynomial at the points, scaled.
