@@ -66,7 +66,7 @@ float op_cost(Opcode op) {
 
 int arity(Opcode op) {
   if (op < Opcode::kCopy) return info(static_cast<EwOp>(op)).arity;
-  return op == Opcode::kQuantize || op == Opcode::kDequantize ? 3 : 1;
+  return op == Opcode::kQuantize || op == Opcode::kQuantizeEven || op == Opcode::kDequantize ? 3 : 1;
 }
 
 }  // namespace
@@ -187,6 +187,23 @@ void Tape::simplify_pow(Node& node) {
   if (exponent == -1) become(Opcode::kReciprocal);
 }
 
+/// Divisors that are constants: multiplications by their reciprocals, with the same rounding.
+void Tape::simplify_division(Node& node) {
+  float c, zero;
+  int exponent;
+  if (!is_const(node.args[1], &c) || !(std::fabs(c) > 1e-30f && std::fabs(c) < 1e30f)) return;
+  if (node.op == Opcode::kQuantize) {
+    if (is_const(node.args[2], &zero)) node.op = Opcode::kQuantizeEven;
+    return;
+  }
+  const bool power = std::frexp(c, &exponent) == 0.5f;
+  node.op = power ? Opcode::kMulConst : Opcode::kDivConst;
+  node.p0 = power ? 1 / c : c;
+  node.p1 = power ? 0 : 1 / c;
+  node.args[1] = -1;
+  node.nargs = 1;
+}
+
 /// Cheaper forms with the same rounding, except silu (x * sigmoid(x) becomes x / (1 + e^-x), closer to the
 /// truth).
 void Tape::simplify(Node& node) {
@@ -209,11 +226,8 @@ void Tape::simplify(Node& node) {
     case Opcode::kSub:
       if (constant) immediate(Opcode::kAddConst, -c);
       break;
-    case Opcode::kDiv: {
-      int exponent;
-      if (constant && std::frexp(c, &exponent) == 0.5f && std::abs(exponent) < 100) immediate(Opcode::kMulConst, 1 / c);
-      break;
-    }
+    case Opcode::kDiv:
+    case Opcode::kQuantize: simplify_division(node); break;
     case Opcode::kMul:
       if (constant) immediate(Opcode::kMulConst, c);
       for (int i = 0; i < 2 && node.op == Opcode::kMul; ++i) {

@@ -31,7 +31,9 @@ enum class Opcode : uint8_t {
 #include "ops/elementwise.def"
   kCopy,           // a
   kQuantize,       // clamp(round_half_even(a / b) + c, p0, p1): b scale, c zero point
+  kQuantizeEven,   // kQuantize where b and c are the same for all elements
   kDequantize,     // (a - c) * b: b scale, c zero point
+  kDivConst,       // a / p0, correctly rounded; p1 is 1 / p0
   kRoundFloat16,   // a, rounded to what float16 can hold
   kRoundBFloat16,  // a, rounded to what bfloat16 can hold
   kTruncate,       // a towards zero, clamped to [p0, p1]: a cast to an integer type
@@ -111,6 +113,7 @@ class Tape {
   bool is_const(int value, float* out) const;
   void simplify(Node& node);
   void simplify_pow(Node& node);
+  void simplify_division(Node& node);
   std::vector<bool> live_nodes() const;
   void assign_slots(const std::vector<bool>& live);
 

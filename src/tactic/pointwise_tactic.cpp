@@ -1,12 +1,14 @@
 #include "tactic/pointwise_tactic.hpp"
 
 #include "base/error.hpp"
+#include "cpu/lookup.hpp"
 #include "cpu/pointwise.hpp"
 #include "cpu/pointwise_plain.hpp"
 #include "graph/op.hpp"
 #include "ops/elementwise_call.hpp"
 #include "ops/op_table.hpp"
 #include "tactic/epilogue.hpp"
+#include "tactic/requant.hpp"
 
 namespace tenon {
 namespace {
@@ -140,6 +142,64 @@ std::unique_ptr<Kernel> prepare_tape(const Problem& p, WeightStore&) {
         cpu::run(plan, inputs, a.out, a.pool);
       },
       0);
+}
+
+namespace {
+
+struct ByteTable {
+  size_t operand = 0;
+  std::vector<uint8_t> bytes;
+  std::vector<float> floats;
+};
+
+// The region as a function of one byte, element by element in memory order.
+std::optional<ByteTable> byte_table(const Problem& p, std::string& why) {
+  std::vector<size_t> operands;
+  GraphPtr body = body_of(p, operands);
+  if (body == nullptr || p.out.size() != 1 || operands.size() != 1) {
+    why = "not one input and one result";
+    return std::nullopt;
+  }
+  const Operand &x = p.in[operands[0]], &y = p.out[0];
+  if (x.dims != y.dims || !x.dense() || !y.dense() || (x.format != y.format && !formats_agree(x.dims))) {
+    why = "input and result lie differently in memory";
+    return std::nullopt;
+  }
+  ByteTable out;
+  out.operand = operands[0];
+  if (!tabulate(*body, out.bytes, out.floats)) {
+    why = "not from a byte to a byte or a float";
+    return std::nullopt;
+  }
+  return out;
+}
+
+}  // namespace
+
+Verdict judge_table(const Problem& p) {
+  if (p.out[0].size() < 4096) return Verdict::no("too few elements for a table");
+  std::string why;
+  if (!byte_table(p, why)) return Verdict::no("{}", why);
+  const double bytes = static_cast<double>(byte_size(p.out[0].dtype, p.out[0].size()) + p.out[0].size());
+  Verdict v = Verdict::yes().with_cost(bytes / 12e9);
+  return bits(p.out[0].dtype) == 8 ? v.with_in_place(in_place_operand(p)) : v;
+}
+
+std::unique_ptr<Kernel> prepare_table(const Problem& p, WeightStore&) {
+  std::string why;
+  auto table = byte_table(p, why);
+  TENON_CHECK(table.has_value());
+  return make_kernel([t = std::move(*table), size = p.out[0].size()](const RunArgs& a) {
+    const auto* from = static_cast<const uint8_t*>(a.in[t.operand]);
+    a.pool.run_ranges(size, 65536, [&](int64_t begin, int64_t end) {
+      const cpu::LookupRows rows{from + begin, 0, 0, 1, end - begin};
+      if (t.floats.empty()) {
+        cpu::lookup_bytes(t.bytes.data(), rows, static_cast<uint8_t*>(a.out[0]) + begin);
+      } else {
+        cpu::lookup_floats(t.floats.data(), rows, static_cast<float*>(a.out[0]) + begin);
+      }
+    });
+  });
 }
 
 Verdict judge_plain(const Problem& p) {

@@ -1,4 +1,5 @@
-// Tactics for elementwise nodes and pointwise regions: the float tape, and plain loops in the elements' own type.
+// Tactics for elementwise nodes and pointwise regions: the float tape, tables for functions of a byte, and plain loops
+// in the elements' own type.
 #pragma once
 
 #include "tactic/tactic.hpp"
@@ -8,6 +9,10 @@ namespace tenon {
 /// "tape": one node or a region as a tape over the output's index space, any strides.
 Verdict judge_tape(const Problem& problem);
 std::unique_ptr<Kernel> prepare_tape(const Problem& problem, WeightStore& store);
+
+/// "table": a region with one 8-bit input and scalars, as 256 results that are looked up.
+Verdict judge_table(const Problem& problem);
+std::unique_ptr<Kernel> prepare_table(const Problem& problem, WeightStore& store);
 
 /// "plain": one node in integer, bool or double arithmetic.
 Verdict judge_plain(const Problem& problem);

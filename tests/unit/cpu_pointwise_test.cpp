@@ -434,6 +434,29 @@ TEST(Pointwise, QuantizesAsOnnxDoes) {
   });
 }
 
+TEST(Pointwise, DivisionByAConstantIsADivision) {
+  for_each_target([](const char* target) {
+    for (float d : {3.0f, 2.828427f, -0.7f, 1e-20f, 3e25f, 0.25f}) {
+      std::vector<float> x{0.0f, 1.0f, -1.0f, 1e38f, -3e38f, 1e-20f, INFINITY, -INFINITY, NAN};
+      std::mt19937 rng(5);
+      for (int i = 0; i < 5000; ++i) x.push_back((static_cast<float>(rng() % 2000001) - 1e6f) * 1.7e-3f);
+      Tape tape;
+      const auto in = tape.add_input(DType::kFloat32);
+      tape.add_output(tape.emit(EwOp::kDiv, {in, tape.add_const(d)}), DType::kFloat32);
+      tape.finish();
+      std::vector<float> y(x.size());
+      const void* from = x.data();
+      void* to = y.data();
+      const int64_t one = 1;
+      run_row(tape, &from, &one, &to, static_cast<int64_t>(x.size()));
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float want = x[i] / d;
+        ASSERT_TRUE(y[i] == want || (y[i] != y[i] && want != want)) << target << ": " << x[i] << " / " << d;
+      }
+    }
+  });
+}
+
 TEST(Pointwise, SeveralOutputsInPlaceAndDeadCode) {
   for_each_target([&](const char* target) {
     Tape tape;

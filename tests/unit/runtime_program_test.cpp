@@ -178,6 +178,27 @@ TEST(Program, RequantisationWithATableBehind) {
   }
 }
 
+TEST(Program, FunctionsOfAByte) {
+  constexpr const char* kBody = R"( z = {0}[] {{3}}  k = float32[] {{0.04}}  d = DequantizeLinear(x, k, z)
+    g = Sigmoid(d)  m = Mul(d, g) )";
+  for (const char* type : {"uint8", "int8"}) {
+    const std::string head = fmt::format("graph main ({}[1,24,16,17] x) => (y) {{", type);
+    const std::string body = fmt::format(fmt::runtime(kBody), type);
+    check(head + body + "y = QuantizeLinear(m, k, z) }");
+    check(head + body + "y = Neg(m) }");
+  }
+}
+
+TEST(Program, ProductsWithAScalarBehind) {
+  constexpr const char* kHead = "graph main (float32[2,3,17,8] x, float32[2,3,8,19] v, float32[8,33] w = random(1)) ";
+  check(std::string(kHead) + "=> (y) { m = MatMul(x, v)  c = float32[] {2.828427}  y = Div(m, c) }");
+  check(std::string(kHead) + "=> (y) { m = MatMul(x, w)  c = float32[1] {0.3}  y = Mul(c, m) }");
+  check(std::string(kHead) + "=> (y) { m = MatMul(x, w)  c = float32[] {0.3}  y = Div(c, m) }");
+  check(
+      "graph main (float32[5,8] x, float32[8,33] w = random(1), float32[33] b = random(2)) => (y) { c = float32[] {0.3}"
+      "  m = Gemm<alpha=0.5>(x, w, b)  y = Mul(m, c) }");
+}
+
 TEST(Program, OutputsThatNothingComputes) {
   check("graph main (float32[2,3] x, float32[2] c = {1, 2}) => (x, c, y, y) { y = Relu(x) }");
   check("graph main (float32[2,3] x) => (y, z, y) { y = Identity(x)  s = int64[1] {6}  z = Reshape(x, s) }");

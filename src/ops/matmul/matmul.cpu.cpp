@@ -1,4 +1,6 @@
 // CPU tactics of MatMul and Gemm in float32: a packed constant right side, or both sides at run time (batched).
+#include <cmath>
+
 #include "base/error.hpp"
 #include "cpu/gemm.hpp"
 #include "cpu/isa.hpp"
@@ -78,6 +80,29 @@ std::optional<Product> gemm_product(const Problem& p, std::string& why) {
   return g;
 }
 
+// An epilogue that only multiplies or divides by a scalar, as attention's scores have it: a factor of the right side.
+std::optional<float> scalar_epilogue(const Problem& p) {
+  const Graph* e = p.epilogue();
+  if (e == nullptr || e->inputs.size() != 1 || e->node_count() != 1 || e->outputs.size() != 1) return std::nullopt;
+  const Node* n = e->producer(e->outputs[0]);
+  if (n == nullptr || n->inputs.size() != 2 || (n->op != "Mul" && n->op != "Div")) return std::nullopt;
+  const bool first = n->inputs[0] == e->inputs[0];
+  const Value& other = e->value(n->inputs[first ? 1 : 0]);
+  if ((n->op == "Div" && !first) || !other.is_constant() || other.constant.size() != 1) return std::nullopt;
+  if (other.constant.dtype() != DType::kFloat32 || p.out[0].dtype != DType::kFloat32) return std::nullopt;
+  const double c = other.constant.at(0);
+  const auto factor = static_cast<float>(n->op == "Mul" ? c : 1 / c);
+  return std::isfinite(factor) ? std::optional<float>(factor) : std::nullopt;
+}
+
+// The epilogue, or the scalar that it is, moved into `g`.
+std::optional<RowEpilogue> epilogue_of(const Problem& p, Product& g, std::string& why) {
+  const auto factor = g.bias == nullptr ? scalar_epilogue(p) : std::nullopt;
+  if (!factor) return RowEpilogue::make(p, g.row_axes, g.column_axis, why);
+  g.alpha *= *factor;
+  return RowEpilogue();
+}
+
 std::optional<Product> product_of(const Problem& p, std::string& why) {
   if (p.in[0].dtype != DType::kFloat32 || p.in[1].dtype != DType::kFloat32) return fail_with(why, "only float32");
   if (p.out[0].size() == 0) return fail_with(why, "an empty result");
@@ -93,7 +118,7 @@ Verdict judge_packed(const Problem& p) {
   if (!g) return Verdict::no("{}", why);
   if (p.in[1].constant == nullptr) return Verdict::no("the right side is not constant");
   if (g->batch != 1) return Verdict::no("a batch of right sides");
-  if (!RowEpilogue::make(p, g->row_axes, g->column_axis, why)) return Verdict::no("epilogue: {}", why);
+  if (!epilogue_of(p, *g, why)) return Verdict::no("epilogue: {}", why);
   return Verdict::yes();
 }
 
@@ -102,14 +127,14 @@ Verdict judge_batch(const Problem& p) {
   auto g = product_of(p, why);
   if (!g) return Verdict::no("{}", why);
   if (p.in[1].constant != nullptr && g->batch == 1) return Verdict::no("the packed form takes a constant right side");
-  if (!RowEpilogue::make(p, g->row_axes, g->column_axis, why)) return Verdict::no("epilogue: {}", why);
+  if (!epilogue_of(p, *g, why)) return Verdict::no("epilogue: {}", why);
   return Verdict::yes();
 }
 
 std::unique_ptr<Kernel> prepare_packed(const Problem& p, WeightStore& store) {
   std::string why;
   Product g = *product_of(p, why);
-  auto epilogue = *RowEpilogue::make(p, g.row_axes, g.column_axis, why);
+  auto epilogue = *epilogue_of(p, g, why);
   std::string key = fmt::format("gemm {} {} {} {}", g.b_row, g.b_col, g.alpha, cpu::layout_id());
   const float* b = p.in[1].constant->data<float>();
   const std::byte* packed = store.pack(
@@ -136,7 +161,7 @@ std::unique_ptr<Kernel> prepare_packed(const Problem& p, WeightStore& store) {
 std::unique_ptr<Kernel> prepare_batch(const Problem& p, WeightStore&) {
   std::string why;
   Product g = *product_of(p, why);
-  auto epilogue = *RowEpilogue::make(p, g.row_axes, g.column_axis, why);
+  auto epilogue = *epilogue_of(p, g, why);
   cpu::BatchGemmArgs args;
   args.batch = g.batch;
   args.m = g.m;
