@@ -53,12 +53,32 @@ std::unique_ptr<Kernel> make_onednn_kernel(std::vector<OnednnPiece> pieces, int 
   return std::make_unique<PieceKernel>(std::move(pieces), threads, std::move(detail));
 }
 
+dnn::Attributes attributes_of(const std::vector<FusedStep>& steps, const std::function<dnn::Desc(size_t)>& operand) {
+  dnn::Attributes out;
+  for (const FusedStep& s : steps) {
+    dnn::PostOp op{s.algorithm, s.alpha, s.beta, nullptr};
+    if (s.extra >= 0) op.with = std::make_shared<dnn::Desc>(operand(static_cast<size_t>(s.extra)));
+    out.post_ops.push_back(std::move(op));
+  }
+  return out;
+}
+
+std::vector<int> arguments_of(const std::vector<FusedStep>& steps, bool bias) {
+  std::vector<int> out{dnn::kSource, dnn::kWeights};
+  if (bias) out.push_back(dnn::kBias);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].extra >= 0) out.push_back(dnn::post_op_operand(static_cast<int>(i)));
+  }
+  out.push_back(dnn::kResult);
+  return out;
+}
+
 const void* onednn_packed(WeightStore& store, const Tensor& constant, const dnn::Desc& as,
-                          const dnn::DescHandle* wanted, const std::string& key) {
+                          const dnn::DescHandle* wanted, const std::string& key, int64_t offset) {
   dnn::Desc to = dnn::Desc::copy_of(wanted);
-  std::string full = fmt::format("{} {} {}", dnn::version(), key, to.layout());
+  std::string full = fmt::format("{} {} {} at {}", dnn::version(), key, to.layout(), offset);
   return store.pack(constant, full, static_cast<int64_t>(to.bytes()), [&](std::byte* at) {
-    bool done = dnn::reorder(as, constant.raw(), to.get(), at);
+    bool done = dnn::reorder(as, constant.raw() + offset, to.get(), at);
     if (!done) fail(Code::kInternal, "oneDNN cannot bring weights into its own layout {}", full);
   });
 }

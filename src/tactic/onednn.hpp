@@ -2,6 +2,7 @@
 // library computes in one thread, so a problem is cut into pieces that our pool runs side by side.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,12 @@ std::optional<std::vector<FusedStep>> fused_steps(const Problem& problem, int ch
 enum class Spread { kScalar, kChannel, kFull };
 std::optional<Spread> spread_of(const Operand& operand, const Dims& result, int channel_axis);
 
+/// The steps as attributes; `operand` describes the operand of a binary one, an index in Problem::in.
+cpu::onednn::Attributes attributes_of(const std::vector<FusedStep>& steps,
+                                      const std::function<cpu::onednn::Desc(size_t index)>& operand);
+/// The ids of a call's arguments: source, weights, bias if there is one, the operands of the steps, result.
+std::vector<int> arguments_of(const std::vector<FusedStep>& steps, bool bias);
+
 /// One piece of a problem: a compiled call and where it starts in each operand.
 struct OnednnPiece {
   struct Address {
@@ -43,8 +50,9 @@ struct OnednnPiece {
 /// A kernel that runs the pieces on the pool, each with scratch memory of its thread.
 std::unique_ptr<Kernel> make_onednn_kernel(std::vector<OnednnPiece> pieces, int threads, std::string detail);
 
-/// The constant in the layout `wanted`, from the store. `key` names the use; library, version and layout are added.
+/// The constant (from `offset` bytes on, laid out `as`) in the layout `wanted`, from the store. `key` names the use;
+/// library, version and layout are added.
 const void* onednn_packed(WeightStore& store, const Tensor& constant, const cpu::onednn::Desc& as,
-                          const cpu::onednn::DescHandle* wanted, const std::string& key);
+                          const cpu::onednn::DescHandle* wanted, const std::string& key, int64_t offset = 0);
 
 }  // namespace tenon

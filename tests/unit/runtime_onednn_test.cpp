@@ -11,6 +11,7 @@
 namespace tenon {
 
 void define_conv_onednn(TacticTable& table);
+void define_matmul_onednn(TacticTable& table);
 
 namespace {
 
@@ -28,6 +29,7 @@ const TacticTable& only_onednn() {
   static const TacticTable table = [] {
     TacticTable t;
     define_conv_onednn(t);
+    define_matmul_onednn(t);
     return t;
   }();
   return table;
@@ -120,6 +122,32 @@ TEST_F(Onednn, ResidualsAreOperands) {
   check(two + "b = Add(a, r)  y = Relu(b) }", 1);
   check(two + "b = Sub(r, a)  s = Sigmoid(b)  y = Mul(b, s) }", 1);
   check(two + "b = Mul(a, r)  y = Max(b, r) }", 1);
+}
+
+TEST_F(Onednn, ProductsWithAConstant) {
+  auto product = [](const char* x, const char* w, const char* rest) {
+    check(fmt::format("graph main (float32{} x) => (y) {{ w = float32{} random(1)  {} }}", x, w, rest), 1, 1e-4);
+  };
+  product("[7,33]", "[33,65]", "y = MatMul(x, w)");
+  product("[1,40]", "[40,200]", "y = MatMul(x, w)");
+  product("[200,17]", "[17,5]", "y = MatMul(x, w)");
+  product("[2,3,5,16]", "[16,24]", "a = MatMul(x, w)  b = float32[24] random(2)  c = Add(a, b)  y = Gelu(c)");
+  product("[9,16]", "[24,16]", "c = float32[24] random(2)  a = Gemm<transB=1>(x, w, c)  y = Relu(a)");
+  product("[1,16]", "[300,16]", "c = float32[1,300] random(2)  y = Gemm<transB=1>(x, w, c)");
+  product("[80,16]", "[16,24]", "a = MatMul(x, w)  y = Sigmoid(a)");
+}
+
+TEST_F(Onednn, ProductsOfTwoInputs) {
+  auto product = [](const char* x, const char* w, const char* rest) {
+    check(fmt::format("graph main (float32{} x, float32{} w) => (y) {{ {} }}", x, w, rest), 1, 1e-4);
+  };
+  product("[2,3,7,9]", "[2,3,9,11]", "a = MatMul(x, w)  s = float32[] {0.125}  y = Mul(a, s)");
+  product("[2,60,9]", "[2,9,11]", "y = MatMul(x, w)");
+  product("[5,9]", "[4,9,11]", "y = MatMul(x, w)");
+  product("[100,9]", "[9,130]", "y = MatMul(x, w)");
+  check(
+      "graph main (float32[4,6,8] x, float32[4,8,10] w, float32[4,6,10] r) => (y) { a = MatMul(x, w)  y = Add(a, r) }",
+      1);
 }
 
 TEST_F(Onednn, PlansKeepPackedWeightsAndNameTheLibrary) {

@@ -120,8 +120,8 @@ dnn::Desc channels_last(const Dims64& dims) {
 }
 
 // `result`: of the piece; an operand of the whole result's shape is cut as the result is.
-dnn::Desc operand_desc(const Problem& p, int index, const Dims64& result) {
-  Spread spread = *spread_of(p.in[static_cast<size_t>(index)], p.out[0].dims, 1);
+dnn::Desc operand_desc(const Problem& p, size_t index, const Dims64& result) {
+  Spread spread = *spread_of(p.in[index], p.out[0].dims, 1);
   if (spread == Spread::kFull) return channels_last(result);
   Dims64 dims(result.size(), 1);
   if (spread == Spread::kChannel) dims[1] = result[1];
@@ -129,12 +129,7 @@ dnn::Desc operand_desc(const Problem& p, int index, const Dims64& result) {
 }
 
 dnn::PrimitiveDesc describe(const Problem& p, const Geometry& g, const dnn::DescHandle* weights, std::string& why) {
-  dnn::Attributes attributes;
-  for (const FusedStep& s : g.steps) {
-    dnn::PostOp op{s.algorithm, s.alpha, s.beta, nullptr};
-    if (s.extra >= 0) op.with = std::make_shared<dnn::Desc>(operand_desc(p, s.extra, g.result));
-    attributes.post_ops.push_back(std::move(op));
-  }
+  auto attributes = attributes_of(g.steps, [&](size_t index) { return operand_desc(p, index, g.result); });
   dnn::Desc source = channels_last(g.source), result = channels_last(g.result);
   dnn::Desc any = dnn::Desc::any(g.weights, DType::kFloat32);
   dnn::Desc bias = p.has(2) ? dnn::Desc::dense({g.result[1]}, DType::kFloat32) : dnn::Desc();
@@ -222,12 +217,7 @@ std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore& store) {
   Geometry g = *geometry_of(p, why);
   std::vector<Piece> pieces = pieces_of(p, g, why);
   expect(!pieces.empty(), "oneDNN does not take this convolution any more: {}", why);
-  std::vector<int> arguments{dnn::kSource, dnn::kWeights};
-  if (p.has(2)) arguments.push_back(dnn::kBias);
-  for (size_t i = 0; i < g.steps.size(); ++i) {
-    if (g.steps[i].extra >= 0) arguments.push_back(dnn::post_op_operand(static_cast<int>(i)));
-  }
-  arguments.push_back(dnn::kResult);
+  std::vector<int> arguments = arguments_of(g.steps, p.has(2));
   dnn::Desc plain = dnn::Desc::dense(g.weights, DType::kFloat32);
   std::vector<OnednnPiece> bound;
   for (const Piece& piece : pieces) {
