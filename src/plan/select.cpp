@@ -20,12 +20,16 @@ constexpr double kBytesPerSecond = 8e9;
 constexpr double kStepOverhead = 1e-6;
 constexpr double kReferencePenalty = 40;
 constexpr int kSweeps = 12;
+// What a library's kernel must be better by: a run among others finds its code and tables less at hand than a
+// measurement in a row does.
+constexpr double kLibraryFactor = 1.05, kLibraryOverhead = 2e-6;
 
 struct Option {
   std::string tactic;
   Format in, out;
   double seconds;
   bool measured;
+  double copies = 0;  // of operands that would be slices of other buffers if the tactic took any
 };
 
 double bytes_of(const Problem& p) {
@@ -148,13 +152,33 @@ class Selector {
           if (v.ok) {
             c.seconds = v.cost > 0 ? v.cost : node_flops(g_, n) / 60e9 + bytes_of(problem) / kBytesPerSecond;
             c.seconds += kStepOverhead;
-            options_of_[i].push_back({c.tactic, in, out, c.seconds, false});
+            options_of_[i].push_back({c.tactic, in, out, c.seconds, false, copies_around(n, v)});
           }
           out_.candidates[i].push_back(std::move(c));
           if (v.ok && options_.level == 0) break;
         }
       }
     }
+  }
+
+  // A Concat or Split beside the node costs nothing only where the tactic writes or reads slices.
+  double copies_around(const Node& n, const Verdict& v) const {
+    double bytes = 0;
+    auto add = [&](ValueId value) {
+      const Type& t = g_.value(value).type;
+      bytes += static_cast<double>(byte_size(t.dtype, element_count(const_dims(*t.shape))));
+    };
+    for (ValueId value : n.outputs) {
+      if (value == kNone || v.strided_out) continue;
+      const auto& uses = g_.value(value).uses;
+      bool joined = std::any_of(uses.begin(), uses.end(), [&](const Use& u) { return g_.node(u.node).op == "Concat"; });
+      if (joined) add(value);
+    }
+    for (ValueId value : n.inputs) {
+      const Node* maker = value == kNone || v.strided_in ? nullptr : g_.producer(value);
+      if (maker != nullptr && (maker->op == "Split" || maker->op == "Slice")) add(value);
+    }
+    return bytes == 0 ? 0 : kStepOverhead + 2 * bytes / kBytesPerSecond;
   }
 
   // Measuring pays where several tactics (or formats) compete and the node is not trivial.
@@ -230,7 +254,8 @@ class Selector {
 
   double local_cost(size_t i, const Option& o) const {
     const Node& n = g_.node(order_[i]);
-    double cost = o.seconds;
+    double cost = o.seconds + o.copies;
+    if (needs_library(o.tactic)) cost = cost * kLibraryFactor + kLibraryOverhead;
     for (ValueId v : n.inputs) {
       if (v == kNone || g_.value(v).is_constant()) continue;
       const Node* maker = g_.producer(v);
