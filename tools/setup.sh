@@ -30,6 +30,8 @@ ca-certificates: downloads
 git: file lists
 libgtest-dev: unit tests
 libgmock-dev: unit tests
+libwebp7: ImageDecoder
+zstd: unpacking the ONNX tests
 END
     ;;
     demo) cat <<'END'
