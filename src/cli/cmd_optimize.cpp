@@ -22,20 +22,6 @@ struct OptimizeVerb {
   bool json = false;
 };
 
-// A plan's graph carries regions and epilogues, for which ONNX has no operator: their nodes go back into the graph.
-void inline_regions(Graph& g) {
-  for (NodeId id : g.order()) {
-    const Node& n = g.node(id);
-    if (n.op == "tenon.Pointwise" || n.attrs.graph("epilogue")) {
-      inline_region(g, id);
-      continue;
-    }
-    for (const auto& [name, attr] : n.attrs.items()) {
-      if (const auto* sub = std::get_if<GraphPtr>(&attr); sub != nullptr && *sub) inline_regions(**sub);
-    }
-  }
-}
-
 void set_input_dims(Graph& g, const std::map<std::string, Dims>& shapes) {
   if (shapes.empty()) return;
   for (const auto& [name, dims] : shapes) {
@@ -58,11 +44,12 @@ void optimize_model(const OptimizeVerb& o) {
   auto begin = std::chrono::steady_clock::now();
   GraphPtr g = import_model(o.model.model);
   int before = g->node_count();
+  // A plan's graph carries regions and epilogues, for which ONNX has no operator: their nodes go back into the graph.
   inline_regions(*g);
   set_input_dims(*g, wanted_shapes(*g, o.model, 0));
   OptimizeOptions options = engine_options(o.model).optimize;
-  // Both make nodes of Tenon's own.
-  options.disabled.insert({"fuse_pointwise", "fuse_epilogue"});
+  // Two make nodes of Tenon's own, and Attention is younger than what most other runtimes read.
+  options.disabled.insert({"fuse_attention", "fuse_pointwise", "fuse_epilogue"});
   Json passes = Json::array();
   options.trace = [&](const Graph&, const PassReport& r) {
     check_interrupted();

@@ -309,6 +309,7 @@ std::vector<ValueId> instantiate(Graph& g, const Graph& body, const Match& names
     const Node& n = body.node(id);
     std::vector<ValueId> inputs;
     for (ValueId v : n.inputs) inputs.push_back(moved(v));
+    while (!inputs.empty() && inputs.back() == kNone) inputs.pop_back();
     Attrs attrs;
     for (const auto& [name, attr] : n.attrs.items()) {
       bool absent;

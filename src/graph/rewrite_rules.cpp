@@ -61,7 +61,9 @@ GraphPtr with_spelling(const Graph& pattern, NodeId form, const Graph& spelling)
       ValueId v = moved(spelling, inner, spelling.outputs[i]);
       map[n.outputs[i]] = v;
       bool own = out->value(v).producer != kNone && spelling.value(spelling.outputs[i]).producer != kNone;
-      if (own) out->value(v).name = pattern.value(n.outputs[i]).name;
+      if (!own) continue;
+      out->value(v).name = pattern.value(n.outputs[i]).name;
+      if (pattern.value(n.outputs[i]).type.is_tensor()) out->value(v).type = pattern.value(n.outputs[i]).type;
     }
   }
   for (ValueId v : pattern.outputs) out->outputs.push_back(moved(pattern, map, v));

@@ -78,7 +78,8 @@ bool half(Match& m, std::span<const std::string> a) {
 // by_channel(x, one, zero): constants of ones and zeros, one element for each channel of x.
 bool by_channel(Match& m, std::span<const std::string> a) {
   const Dim channels = (*m.type(a[0]).shape)[1];
-  if (!channels.is_const()) return false;
+  // One channel alone is what LayerNorm says as well, and that takes a scale by element.
+  if (!channels.is_const() || channels.value() < 2) return false;
   DType type = m.type(a[0]).dtype;
   m.bind(a[1], filled(m.graph, type, {channels.value()}, 1));
   m.bind(a[2], filled(m.graph, type, {channels.value()}, 0));

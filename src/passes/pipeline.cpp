@@ -21,6 +21,7 @@ constexpr Pass kPipeline[] = {
     {"absorb_quantization", "while the weights are still 8-bit", absorb_quantization},
     {"fold_dequantized", "after it: weights that no integer product takes become floats", fold_dequantized},
     {"fold_affine", "before fusion: what is in the weights needs no epilogue", fold_affine},
+    {"fuse_attention", "before its scale and mask become a product's epilogue", fuse_attention},
     {"fuse_normalization", "before the pointwise passes take its parts into regions", fuse_normalization},
     {"fuse_activation", "before the pointwise passes too: one instruction instead of a handful", fuse_activation},
     {"fuse_pointwise", "before fuse_epilogue, so that an epilogue takes a whole region at once", fuse_pointwise},

@@ -168,4 +168,17 @@ void inline_region(Graph& g, NodeId id) {
   }
 }
 
+void inline_regions(Graph& g) {
+  for (NodeId id : g.order()) {
+    const Node& n = g.node(id);
+    if (n.op == "tenon.Pointwise" || n.attrs.graph("epilogue")) {
+      inline_region(g, id);
+      continue;
+    }
+    for (const auto& [name, attr] : n.attrs.items()) {
+      if (const auto* sub = std::get_if<GraphPtr>(&attr); sub != nullptr && *sub) inline_regions(**sub);
+    }
+  }
+}
+
 }  // namespace tenon

@@ -30,4 +30,7 @@ Region merge(const Graph& graph, const std::vector<NodeId>& members, ValueId res
 /// Puts the body's nodes back in the place of a tenon.Pointwise node, or behind the op of a node with an epilogue.
 void inline_region(Graph& graph, NodeId node);
 
+/// The same for all regions and epilogues of the graph and of the graphs inside it.
+void inline_regions(Graph& graph);
+
 }  // namespace tenon

@@ -5,6 +5,7 @@
 #include "base/error.hpp"
 #include "cpu/isa.hpp"
 #include "ops/op_table.hpp"
+#include "passes/region.hpp"
 #include "passes/widen_half.hpp"
 #include "tactic/libraries.hpp"
 #include "tenon/version.hpp"
@@ -163,6 +164,10 @@ void EngineCore::adopt(Plan& plan) {
 
 GraphPtr EngineCore::specialize(const std::vector<Dims>& dims) const {
   GraphPtr g = graph_->clone();
+  // With numbers for the symbols more patterns are seen: what was fused goes back to its parts first.
+  bool symbolic = std::any_of(g->inputs.begin(), g->inputs.end(),
+                              [&](ValueId v) { return g->value(v).type.is_tensor() && !g->value(v).type.is_static(); });
+  if (symbolic) inline_regions(*g);
   for (int v = 0; v < g->value_count(); ++v) {
     Value& value = g->value(v);
     if (value.is_constant()) continue;
