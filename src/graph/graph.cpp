@@ -1,6 +1,7 @@
 #include "graph/graph.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <queue>
 
 #include "base/error.hpp"
@@ -138,7 +139,38 @@ bool operator==(const Attrs& a, const Attrs& b) {
 // --- building
 // ----------------------------------------------------------------------------------------------------
 
+OutputList::OutputList(std::vector<ValueId> values) : list_(std::move(values)) {
+  for (ValueId v : list_) add(v, 1);
+}
+
+OutputList::OutputList(std::initializer_list<ValueId> values) : OutputList(std::vector<ValueId>(values)) {}
+
+void OutputList::add(ValueId v, int by) {
+  TENON_CHECK(v >= 0);
+  auto at = static_cast<size_t>(v);
+  if (at >= counts_.size()) counts_.resize(std::max(at + 1, counts_.size() * 2), 0);
+  counts_[at] += by;
+}
+
+void OutputList::push_back(ValueId v) {
+  add(v, 1);
+  list_.push_back(v);
+}
+
+void OutputList::set(size_t i, ValueId v) {
+  add(list_.at(i), -1);
+  add(v, 1);
+  list_[i] = v;
+}
+
+namespace {
+
+bool ends_in_digit(const std::string& name) { return !name.empty() && name.back() >= '0' && name.back() <= '9'; }
+
+}  // namespace
+
 ValueId Graph::new_value(std::string name, Type type) {
+  if (numbered_known_ && ends_in_digit(name)) numbered_.insert(name);
   Value v;
   v.name = std::move(name);
   v.type = std::move(type);
@@ -146,7 +178,23 @@ ValueId Graph::new_value(std::string name, Type type) {
   return static_cast<ValueId>(values_.size() - 1);
 }
 
-std::string Graph::fresh_name(std::string_view stem) { return std::string(stem) + "_" + std::to_string(next_name_++); }
+std::string Graph::fresh_name(std::string_view stem) {
+  if (!numbered_known_) {
+    for (const Value& v : values_) {
+      if (ends_in_digit(v.name)) numbered_.insert(v.name);
+    }
+    numbered_known_ = true;
+  }
+  for (;;) {
+    std::string name = std::string(stem) + "_" + std::to_string(next_name_++);
+    if (!numbered_.contains(name)) return name;
+  }
+}
+
+void Graph::rename(ValueId id, std::string name) {
+  if (numbered_known_ && ends_in_digit(name)) numbered_.insert(name);
+  value(id).name = std::move(name);
+}
 
 ValueId Graph::add_input(std::string name, Type type) {
   ValueId id = new_value(std::move(name), std::move(type));
@@ -199,9 +247,10 @@ ValueId Graph::add(std::string op, std::vector<ValueId> ins, Attrs attrs, NodeId
 
 void Graph::remove_use(ValueId v, NodeId n, int index) {
   auto& uses = value(v).uses;
-  auto at = std::find_if(uses.begin(), uses.end(), [&](const Use& u) { return u.node == n && u.index == index; });
-  TENON_CHECK(at != uses.end());
-  uses.erase(at);
+  // From the back: dead nodes go last first, and a value with many uses loses them one by one.
+  auto at = std::find_if(uses.rbegin(), uses.rend(), [&](const Use& u) { return u.node == n && u.index == index; });
+  TENON_CHECK(at != uses.rend());
+  uses.erase(std::next(at).base());
 }
 
 void Graph::set_input(NodeId id, size_t index, ValueId v) {
@@ -234,12 +283,11 @@ void Graph::replace_uses(ValueId from, ValueId to) {
     node(u.node).inputs[static_cast<size_t>(u.index)] = to;
     value(to).uses.push_back(u);
   }
-  for (ValueId& out : outputs) {
-    if (out != from) continue;
-    out = to;
+  for (size_t i = 0; outputs.count(from) > 0 && i < outputs.size(); ++i) {
+    if (outputs[i] != from) continue;
+    outputs.set(i, to);
     // Callers find outputs by name: the new value takes it, unless it is an input or another output already.
-    bool taken = std::count(outputs.begin(), outputs.end(), to) > 1 ||
-                 std::find(inputs.begin(), inputs.end(), to) != inputs.end();
+    bool taken = outputs.count(to) > 1 || std::find(inputs.begin(), inputs.end(), to) != inputs.end();
     if (!taken) std::swap(value(to).name, value(from).name);
   }
 }
@@ -257,13 +305,7 @@ void Graph::erase_node(NodeId id) {
   --live_;
 }
 
-bool Graph::is_output(ValueId id) const noexcept {
-  return std::find(outputs.begin(), outputs.end(), id) != outputs.end();
-}
-
-int Graph::use_count(ValueId id) const noexcept {
-  return static_cast<int>(value(id).uses.size() + static_cast<size_t>(std::count(outputs.begin(), outputs.end(), id)));
-}
+int Graph::use_count(ValueId id) const noexcept { return static_cast<int>(value(id).uses.size()) + outputs.count(id); }
 
 const Node* Graph::producer(ValueId id) const noexcept {
   if (id == kNone || value(id).producer == kNone) return nullptr;
@@ -291,7 +333,25 @@ void Graph::make_constant(ValueId id, Tensor tensor) {
 // --- order, copies
 // -----------------------------------------------------------------------------------------------
 
+// Most graphs are in order already: then the slots as they are, if small ranks come first in them, are the answer.
+bool Graph::in_order(std::vector<NodeId>& out) const {
+  int64_t rank = std::numeric_limits<int64_t>::min();
+  for (const Node& n : nodes_) {
+    if (!n.alive) continue;
+    if (n.rank < rank) return false;
+    rank = n.rank;
+    for (ValueId v : n.inputs) {
+      if (v != kNone && value(v).producer >= n.id) return false;
+    }
+    out.push_back(n.id);
+  }
+  return true;
+}
+
 std::vector<NodeId> Graph::order() const {
+  std::vector<NodeId> sorted;
+  sorted.reserve(static_cast<size_t>(live_));
+  if (in_order(sorted)) return sorted;
   using Entry = std::pair<int64_t, NodeId>;
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> ready;
   std::vector<int> missing(nodes_.size(), 0);
@@ -377,7 +437,9 @@ void Graph::compact() {
     new_nodes.push_back(std::move(n));
   }
   for (ValueId& v : inputs) v = moved(v);
-  for (ValueId& v : outputs) v = moved(v);
+  std::vector<ValueId> new_outputs = outputs;
+  for (ValueId& v : new_outputs) v = moved(v);
+  outputs = OutputList(std::move(new_outputs));
   nodes_ = std::move(new_nodes);
   values_ = std::move(new_values);
   live_ = static_cast<int>(nodes_.size());

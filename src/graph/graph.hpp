@@ -4,11 +4,13 @@
 // knows no op by name. Not thread-safe for writing; constants are shared and never written.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -85,11 +87,40 @@ struct Node {
   bool has(size_t i) const noexcept { return in(i) != kNone; }
 };
 
+/// What a graph gives out, in order: a list that knows how often each value is in it without looking through it.
+class OutputList {
+ public:
+  OutputList() = default;
+  OutputList(std::vector<ValueId> values);            // NOLINT(google-explicit-constructor): a list is a list
+  OutputList(std::initializer_list<ValueId> values);  // NOLINT(google-explicit-constructor)
+
+  size_t size() const noexcept { return list_.size(); }
+  bool empty() const noexcept { return list_.empty(); }
+  ValueId operator[](size_t i) const { return list_[i]; }
+  ValueId front() const { return list_.front(); }
+  ValueId back() const { return list_.back(); }
+  auto begin() const noexcept { return list_.begin(); }
+  auto end() const noexcept { return list_.end(); }
+  operator const std::vector<ValueId>&() const noexcept { return list_; }  // NOLINT(google-explicit-constructor)
+  int count(ValueId v) const noexcept {
+    return v >= 0 && static_cast<size_t>(v) < counts_.size() ? counts_[static_cast<size_t>(v)] : 0;
+  }
+
+  void push_back(ValueId v);
+  void set(size_t i, ValueId v);
+
+ private:
+  void add(ValueId v, int by);
+
+  std::vector<ValueId> list_;
+  std::vector<int> counts_;  // by value
+};
+
 class Graph {
  public:
   std::string name = "main";
   std::vector<ValueId> inputs;
-  std::vector<ValueId> outputs;
+  OutputList outputs;
   std::map<std::string, std::string> metadata;  ///< ONNX metadata_props, and "producer", "opset", ...
 
   ValueId add_input(std::string name, Type type);
@@ -115,7 +146,7 @@ class Graph {
   /// Every use of `from`, graph outputs included, becomes a use of `to`. A graph output keeps its name.
   void replace_uses(ValueId from, ValueId to);
   void erase_node(NodeId id);  ///< its outputs must have no uses left
-  bool is_output(ValueId id) const noexcept;
+  bool is_output(ValueId id) const noexcept { return outputs.count(id) > 0; }
   /// Uses by nodes plus uses as a graph output.
   int use_count(ValueId id) const noexcept;
   /// The live producer of a value or null.
@@ -125,8 +156,9 @@ class Graph {
   std::vector<NodeId> order() const;
   /// Makes a constant of a value that a node produced (the node stays until it is dead).
   void make_constant(ValueId id, Tensor value);
-  /// A value name that is not in use yet, beginning with `stem`.
+  /// A value name that is not in use yet, beginning with `stem`. Rename values through rename(), so that this holds.
   std::string fresh_name(std::string_view stem);
+  void rename(ValueId id, std::string name);
 
   /// A copy that owns its nodes; constants are shared, sub-graphs are copied too.
   GraphPtr clone() const;
@@ -136,11 +168,15 @@ class Graph {
  private:
   ValueId new_value(std::string name, Type type);
   void remove_use(ValueId value, NodeId node, int index);
+  bool in_order(std::vector<NodeId>& out) const;
 
   std::vector<Node> nodes_;
   std::vector<Value> values_;
   int live_ = 0;
   int64_t next_name_ = 0;
+  // Names that a fresh one might be: those that end in a digit. Filled when the first fresh name is asked for.
+  std::unordered_set<std::string> numbered_;
+  bool numbered_known_ = false;
 };
 
 }  // namespace tenon

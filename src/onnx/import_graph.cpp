@@ -73,6 +73,23 @@ void Importer::fill_graph(Scope& scope, const GraphProto& proto, const Where& wh
   add_inputs(scope, proto, where, main);
   import_nodes(scope, proto.nodes, where);
   add_outputs(scope, proto, where, main);
+  part_names(scope.build);
+}
+
+// What conversions made may have got the name of a value that came later in the file: values are told apart by name in
+// text and in plans.
+void Importer::part_names(Build& build) const {
+  Graph& graph = build.graph;
+  std::unordered_map<std::string_view, ValueId> taken;
+  std::unordered_set<ValueId> fixed(graph.inputs.begin(), graph.inputs.end());
+  fixed.insert(graph.outputs.begin(), graph.outputs.end());
+  std::vector<ValueId> twins;
+  for (ValueId v = 0; v < graph.value_count(); ++v) {
+    auto [had, fresh] = taken.emplace(graph.value(v).name, v);
+    if (fresh) continue;
+    twins.push_back(fixed.contains(v) ? had->second : v);
+  }
+  for (ValueId v : twins) graph.rename(v, unique_name(build, graph.value(v).name));
 }
 
 void Importer::add_initializers(Scope& scope, const GraphProto& proto, const Where& where) {
@@ -144,7 +161,7 @@ void Importer::add_outputs(Scope& scope, const GraphProto& proto, const Where& w
     // An input that is handed on under its own name is output as it is.
     bool plain = graph.value(*id).name == name && !graph.value(*id).is_constant();
     if (main && !plain) {
-      if (graph.value(*id).name == name) graph.value(*id).name = unique_name(scope.build, name);
+      if (graph.value(*id).name == name) graph.rename(*id, unique_name(scope.build, name));
       id = graph.node(place_node(scope, "Identity", {*id}, {name}, {}, "")).outputs[0];
     }
     hint_output(graph.value(*id), read_type(info.type, at.child("type"), symbols_of(info.name)));

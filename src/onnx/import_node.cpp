@@ -352,9 +352,9 @@ void Importer::import_call(Scope& scope, const NodeProto& node, size_t index, co
     if (node.outputs[i].empty()) continue;
     ValueId id = find(callee, f.outputs[i], inside);
     if (id == kNone) inside.reject(fmt::format("output '{}' of function '{}' has no value here", f.outputs[i], f.name));
-    Value& v = scope.build.graph.value(id);
+    const Value& v = scope.build.graph.value(id);
     bool fresh_value = v.producer != kNone && v.name.starts_with(callee.prefix);
-    if (fresh_value) v.name = output_name(scope, node.outputs[i]);
+    if (fresh_value) scope.build.graph.rename(id, output_name(scope, node.outputs[i]));
     define(scope, node.outputs[i], id, where);
   }
 }

@@ -110,6 +110,7 @@ class Importer {
   void define(Scope& scope, std::string_view name, ValueId id, const Where& where);
   DType hint(Scope& scope, ValueId id) const;
   std::string unique_name(Build& build, std::string_view stem) const;
+  void part_names(Build& build) const;
   std::string output_name(Scope& scope, std::string_view name) const;
   int64_t opset(const Scope& scope, std::string_view domain) const;
   void spend(int64_t& counter, int64_t amount, int64_t limit, std::string_view what) const;

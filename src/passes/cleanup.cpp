@@ -154,12 +154,13 @@ bool merge_equal_nodes(Graph& g, PassContext& context) {
       }
       bool keep =
           std::any_of(n.outputs.begin(), n.outputs.end(), [&](ValueId v) { return v != kNone && g.is_output(v); });
-      if (keep) continue;
+      found = true;  // and where this one must stay, a further one would only be another like it
+      if (keep) break;
       std::vector<ValueId> mine = n.outputs, theirs = other.outputs;
       for (size_t i = 0; i < mine.size(); ++i) {
         if (mine[i] != kNone && theirs[i] != kNone) g.replace_uses(mine[i], theirs[i]);
       }
-      found = changed = true;
+      changed = true;
     }
     if (!found) nodes.emplace(h, id);
   }

@@ -163,7 +163,9 @@ void inline_region(Graph& g, NodeId id) {
   ValueId result = map.at(body->outputs[0]);
   for (const Use& u : readers) g.set_input(u.node, static_cast<size_t>(u.index), result);
   if (output) {
-    std::replace(g.outputs.begin(), g.outputs.end(), old, result);
+    for (size_t i = 0; i < g.outputs.size(); ++i) {
+      if (g.outputs[i] == old) g.outputs.set(i, result);
+    }
     std::swap(g.value(old).name, g.value(result).name);
   }
 }

@@ -76,7 +76,7 @@ bool widen(Graph& g, bool outermost) {
     ValueId from = g.outputs[i], narrow = g.add("Cast", {from}, cast_to(outputs[i]));
     g.node(g.value(narrow).producer).rank = INT32_MAX;
     std::swap(g.value(from).name, g.value(narrow).name);
-    g.outputs[i] = narrow;
+    g.outputs.set(i, narrow);
   }
   return changed;
 }

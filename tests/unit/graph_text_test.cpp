@@ -103,5 +103,40 @@ TEST(GraphEdit, OutputsKeepTheirNames) {
   EXPECT_EQ(g->value(g->outputs[0]).name, "y");
 }
 
+TEST(Graph, FreshNamesAreFree) {
+  Graph g;
+  ValueId x = g.add_input("c_0", Type::tensor(DType::kFloat32, Shape{2}));
+  ValueId c = g.add_constant(Tensor::scalar(1.0f));
+  EXPECT_NE(g.value(c).name, "c_0");
+  g.rename(x, "c_2");
+  EXPECT_EQ(g.fresh_name("c"), "c_3");
+}
+
+TEST(Graph, KnowsItsOutputs) {
+  Graph g;
+  ValueId x = g.add_input("x", Type::tensor(DType::kFloat32, Shape{2}));
+  ValueId a = g.add("Relu", {x}), b = g.add("Relu", {x});
+  g.outputs = {a, b, a};
+  EXPECT_EQ(g.outputs.count(a), 2);
+  EXPECT_EQ(g.use_count(b), 1);
+  g.replace_uses(a, b);
+  EXPECT_FALSE(g.is_output(a));
+  EXPECT_EQ(g.outputs.count(b), 3);
+  EXPECT_EQ(g.outputs.count(kNone), 0);
+}
+
+// The quick way through a graph that is in order, and the other one, give the same.
+TEST(Graph, OrderWithoutARightOrderOfSlots) {
+  GraphPtr g = parse_graph("graph g (float32[2] x) => (c) { a = Relu(x)  b = Neg(a)  c = Exp(b) }");
+  std::vector<NodeId> plain = g->order();
+  ValueId a = g->node(plain[0]).outputs[0];
+  g->set_input(plain[1], 0, g->add("Abs", {a}, {}, plain[0]));
+  std::vector<NodeId> order = g->order();
+  ASSERT_EQ(order.size(), 4u);
+  EXPECT_EQ(g->node(order[1]).op, "Abs");
+  g->set_input(plain[0], 0, g->node(plain[2]).outputs[0]);
+  EXPECT_THROW(g->order(), Error);
+}
+
 }  // namespace
 }  // namespace tenon
