@@ -12,7 +12,7 @@ if(Python3_FOUND AND TARGET tenon)
     add_test(NAME conformance/onnx COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/conformance/run.py
       --runner $<TARGET_FILE:conformance>)
     set_tests_properties(conformance/onnx PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE TIMEOUT 360)
-    foreach(what accuracy real)
+    foreach(what accuracy real references)
       add_test(NAME models/${what} COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/models/run.py ${what}
         --tenon $<TARGET_FILE:tenon>)
       set_tests_properties(models/${what} PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE TIMEOUT 1800)

@@ -57,6 +57,11 @@ std::shared_ptr<const MappedFile> MappedFile::from_descriptor(int fd, const std:
   return file;
 }
 
+void MappedFile::forget() const noexcept {
+  // Private and never written: the pages are the file's.
+  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }

@@ -23,6 +23,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   const std::string& path() const noexcept { return path_; }
+  /// Gives the memory of all pages back; what is read again comes from the system's cache. For a file that was read in
+  /// full to be checked, and of which less is used.
+  void forget() const noexcept;
 
  private:
   MappedFile() = default;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <fstream>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -334,6 +335,11 @@ void print_notes(const EngineCore& engine, bool quiet) {
 }
 
 int64_t peak_memory_bytes() {
+  // Not getrusage: its maximum is inherited from the process that started this one, and was that of a large Python.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
+  }
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;

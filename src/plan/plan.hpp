@@ -27,12 +27,20 @@ struct ProfileRange {
   Dims min, opt, max;
 };
 
+/// Content hashes of blobs by address and size, so that nobody has to read loaded weights for them. Keeps the memory,
+/// as the addresses of what is gone would be given to others.
+struct BlobHashes {
+  std::map<std::pair<const std::byte*, int64_t>, uint64_t> of;
+  std::shared_ptr<const void> owner;
+};
+
 struct Plan {
   GraphPtr graph;  ///< optimised, with symbolic dimensions; what other shapes are planned from
   std::vector<Specialization> specializations;
   std::map<std::string, ProfileRange> profile;  ///< by input name; empty: any shape
   std::map<std::string, std::string> info;      ///< "tenon", "isa", "layout", "threads", "precision", "source", ...
   std::map<std::string, Tensor, std::less<>> packed;  ///< prepared weights by key
+  BlobHashes hashes;                                  ///< of what was loaded
 };
 
 /// Writes the plan atomically. The same plan gives the same bytes.
@@ -49,7 +57,8 @@ bool is_plan_file(const std::string& path);
 /// The weights of an engine: those that came with the plan and those packed since. Thread-safe.
 class PlanWeights final : public WeightStore {
  public:
-  explicit PlanWeights(std::map<std::string, Tensor, std::less<>> packed = {}) : packed_(std::move(packed)) {}
+  explicit PlanWeights(std::map<std::string, Tensor, std::less<>> packed = {}, BlobHashes hashes = {})
+      : packed_(std::move(packed)), hashes_(std::move(hashes)) {}
   const std::byte* pack(const Tensor& constant, std::string_view key, int64_t bytes,
                         const std::function<void(std::byte*)>& fill) override;
   std::map<std::string, Tensor, std::less<>> packed() const;
@@ -59,6 +68,7 @@ class PlanWeights final : public WeightStore {
  private:
   mutable std::mutex mutex_;
   std::map<std::string, Tensor, std::less<>> packed_;
+  const BlobHashes hashes_;
   int64_t fresh_ = 0;
 };
 

@@ -230,6 +230,7 @@ Plan load_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> own
   expect(hash_bytes(table_bytes) == h.table_hash, "plan '{}' is damaged (table)", label);
   uint64_t data_begin = sizeof(Header) + h.text_bytes + table_bytes.size();
   std::vector<Tensor> blobs;
+  BlobHashes hashes{{}, owner};
   for (uint64_t i = 0; i < h.blob_count; ++i) {
     BlobEntry e;
     std::memcpy(&e, table_bytes.data() + i * sizeof(e), sizeof(e));
@@ -238,10 +239,13 @@ Plan load_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> own
         "plan '{}' is damaged (blob {})", label, i);
     auto data = bytes.subspan(e.offset, e.bytes);
     expect(hash_bytes(data) == e.hash, "plan '{}' is damaged (data of blob {})", label, i);
+    hashes.of.emplace(std::make_pair(data.data(), static_cast<int64_t>(e.bytes)), e.hash);
     blobs.push_back(Tensor::view(DType::kUInt8, {static_cast<int64_t>(e.bytes)}, data, owner));
   }
   try {
-    return plan_from(Json::parse(text), blobs);
+    Plan plan = plan_from(Json::parse(text), blobs);
+    plan.hashes = std::move(hashes);
+    return plan;
   } catch (const nlohmann::json::exception& e) {
     fail(Code::kInvalidArgument, "plan '{}' is damaged: {}", label, e.what());
   } catch (Error& e) {
@@ -251,7 +255,10 @@ Plan load_plan(std::span<const std::byte> bytes, std::shared_ptr<const void> own
 
 Plan load_plan(const std::string& path) {
   auto file = MappedFile::open(path);
-  return load_plan(file->bytes(), file, path);
+  Plan plan = load_plan(file->bytes(), file, path);
+  // The checksums read everything; weights whose packed form is used are not read again.
+  file->forget();
+  return plan;
 }
 
 std::string read_plan_info(const std::string& path) {
@@ -278,7 +285,9 @@ const std::byte* PlanWeights::pack(const Tensor& constant, std::string_view key,
                                    const std::function<void(std::byte*)>& fill) {
   std::lock_guard lock(mutex_);
   // By content, so that the key means the same in every process and two equal constants share one packed form.
-  uint64_t hash = hash_bytes({constant.raw(), static_cast<size_t>(constant.bytes())});
+  auto known = hashes_.of.find({constant.raw(), constant.bytes()});
+  uint64_t hash =
+      known != hashes_.of.end() ? known->second : hash_bytes({constant.raw(), static_cast<size_t>(constant.bytes())});
   std::string full = fmt::format("{}:{}:{}", hex(hash), dims_text(constant.dims()), key);
   auto found = packed_.find(full);
   if (found != packed_.end()) {

@@ -146,7 +146,7 @@ void EngineCore::adopt(Plan& plan) {
     info_["isa"] = cpu::isa_name();
     return;
   }
-  weights_ = std::make_shared<PlanWeights>(std::move(plan.packed));
+  weights_ = std::make_shared<PlanWeights>(std::move(plan.packed), std::move(plan.hashes));
   BuildOptions build;
   build.threads = options_.threads;
   for (Specialization& s : plan.specializations) {

@@ -1,4 +1,5 @@
-"""The shared models as a test: `run.py accuracy|real --tenon PATH`, the tables of bench/accuracy.py and bench/real.py.
+"""The shared models as a test: `run.py accuracy|real|references --tenon PATH`, the tables of bench/accuracy.py,
+bench/real.py and bench/references.py.
 
 Exit code 77 (skipped, with the reason in capitals) without the shared models, or without a Python that has numpy, Pillow
 and onnxruntime: this one, $TENON_PYTHON, or the environment that tools/peers.sh makes.
@@ -27,7 +28,7 @@ def suitable_python():
 
 
 def main():
-    if len(sys.argv) < 2 or sys.argv[1] not in ("accuracy", "real"):
+    if len(sys.argv) < 2 or sys.argv[1] not in ("accuracy", "real", "references"):
         sys.exit(__doc__)
     if not shared_models():
         print("*** SKIPPED: NO SHARED MODELS. Set TENON_SHARED to the folder that holds models/ and data/. ***")
