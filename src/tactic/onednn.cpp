@@ -25,7 +25,8 @@ class PieceKernel final : public Kernel {
     a.pool.run_indexed(static_cast<int64_t>(pieces_.size()), [&](int64_t part, int worker) {
       const OnednnPiece& piece = pieces_[static_cast<size_t>(part)];
       const void* addresses[kMaxArguments];
-      for (size_t i = 0; i < piece.addresses.size(); ++i) addresses[i] = resolve(piece.addresses[i], a);
+      int32_t widened = 0;
+      for (size_t i = 0; i < piece.addresses.size(); ++i) addresses[i] = resolve(piece.addresses[i], a, widened);
       piece.call->run(addresses, static_cast<std::byte*>(a.workspace) + worker * scratch_);
     });
   }
@@ -34,9 +35,14 @@ class PieceKernel final : public Kernel {
   std::string detail() const override { return detail_; }
 
  private:
-  static const void* resolve(const OnednnPiece::Address& at, const RunArgs& a) {
+  static const void* resolve(const OnednnPiece::Address& at, const RunArgs& a, int32_t& widened) {
     using Of = OnednnPiece::Address::Of;
     if (at.of == Of::kFixed) return at.fixed;
+    if (at.of == Of::kByte || at.of == Of::kSignedByte) {
+      widened = at.of == Of::kByte ? *static_cast<const uint8_t*>(a.in[at.index])
+                                   : *static_cast<const int8_t*>(a.in[at.index]);
+      return &widened;
+    }
     const void* base = at.of == Of::kInput ? a.in[at.index] : a.out[at.index];
     return static_cast<const std::byte*>(base) + at.offset;
   }

@@ -22,7 +22,8 @@ struct FusedStep {
 
 /// A node's epilogue as a chain of such steps (empty when it has none); nothing with the reason in `why` when it is no
 /// chain, or has a function that the library lacks. Operands are float32 and scalars, one value a channel (axis
-/// `channel_axis` of the result), or of the result's shape.
+/// `channel_axis` of the result), or of the result's shape. Behind int32 sums a chain begins with a Cast to float32;
+/// one that ends with a QuantizeLinear leaves rounding and saturation to the store of the result.
 std::optional<std::vector<FusedStep>> fused_steps(const Problem& problem, int channel_axis, std::string& why);
 
 /// How an operand of a binary step lies against the result.
@@ -38,10 +39,10 @@ std::vector<int> arguments_of(const std::vector<FusedStep>& steps, bool bias);
 /// One piece of a problem: a compiled call and where it starts in each operand.
 struct OnednnPiece {
   struct Address {
-    enum class Of { kInput, kOutput, kFixed } of = Of::kFixed;
-    size_t index = 0;             ///< of the input or output
-    int64_t offset = 0;           ///< bytes
-    const void* fixed = nullptr;  ///< packed weights, scales
+    enum class Of { kInput, kOutput, kFixed, kByte, kSignedByte } of = Of::kFixed;  // bytes: one, as an int32
+    size_t index = 0;                                                               ///< of the input or output
+    int64_t offset = 0;                                                             ///< bytes
+    const void* fixed = nullptr;                                                    ///< packed weights, scales
   };
   std::shared_ptr<const cpu::onednn::Call> call;
   std::vector<Address> addresses;  ///< in the order of the call's arguments

@@ -175,18 +175,29 @@ class Chain {
     if (g_.outputs.size() != 1) return no("it has several results");
     std::vector<NodeId> order = g_.order();
     for (size_t i = 0; i < order.size();) {
-      if (g_.use_count(current_) == 2) {
+      if (g_.use_count(current_) == 2 && g_.value(current_).type.dtype == DType::kFloat32) {
         Gate gate(g_, current_);
         if (!gate.match(order, i, steps)) return no("it is not one chain of operations");
         current_ = gate.result();
         continue;
       }
       const Node& n = g_.node(order[i++]);
+      bool first = i == 1, last = i == order.size();
       bool only_reader = g_.use_count(current_) == 1;
       if (!only_reader || n.outputs.size() != 1 || std::count(n.inputs.begin(), n.inputs.end(), current_) != 1) {
         return no("it is not one chain of operations");
       }
+      if (n.op == "QuantizeLinear") {
+        if (!quantize(n, last, steps)) return false;
+        current_ = n.outputs[0];
+        continue;
+      }
+      if (first && n.op == "Cast" && g_.value(current_).type.dtype == DType::kInt32) {
+        current_ = n.outputs[0];
+        continue;
+      }
       if (g_.value(n.outputs[0]).type.dtype != DType::kFloat32) return no(n.op + " does not compute in float32");
+      if (first && g_.value(current_).type.dtype != DType::kFloat32) return no("it does not begin with a Cast");
       if (!node(n, steps)) return false;
       current_ = n.outputs[0];
     }
@@ -201,6 +212,12 @@ class Chain {
 
   bool node(const Node& n, std::vector<FusedStep>& steps) {
     if (n.op == "Identity") return true;
+    if (n.op == "DequantizeLinear") {
+      float scale = 1, zero = 0;
+      if (!scalars(n, scale, zero)) return no("it dequantizes with scales that are no constant scalars");
+      add_step(steps, {dnn::kLinear, scale, -zero * scale});
+      return true;
+    }
     auto call = elementwise_call(g_, n);
     if (!call) return no(n.op + " is no post-operation of oneDNN");
     if (auto step = unary_step(*call)) {
@@ -226,6 +243,31 @@ class Chain {
       return step || no(n.op + " with a constant is no post-operation of oneDNN");
     }
     return operand(other, algorithm, steps);
+  }
+
+  // Scale and zero point of a Quantize- or DequantizeLinear that are constant scalars.
+  bool scalars(const Node& n, float& scale, float& zero) const {
+    zero = 0;
+    for (size_t i = 1; i < n.inputs.size(); ++i) {
+      if (!n.has(i)) continue;
+      const Value& v = g_.value(n.inputs[i]);
+      if (!v.is_constant() || v.constant.size() != 1) return false;
+      (i == 1 ? scale : zero) = static_cast<float>(v.constant.at(0));
+    }
+    return n.has(1);
+  }
+
+  bool quantize(const Node& n, bool last, std::vector<FusedStep>& steps) {
+    float scale = 1, zero = 0;
+    DType type = g_.value(n.outputs[0]).type.dtype;
+    if (type != DType::kInt8 && type != DType::kUInt8) return no("it quantizes to another type than 8-bit integers");
+    if (!scalars(n, scale, zero) || scale == 0) return no("it quantizes with scales that are no constant scalars");
+    add_step(steps, {dnn::kLinear, 1 / scale, zero});
+    if (last) return true;
+    float low = type == DType::kInt8 ? -128.0f : 0.0f;
+    steps.push_back({dnn::kRound});
+    steps.push_back({dnn::kClip2, low, low + 255});
+    return true;
   }
 
   bool operand(ValueId v, int algorithm, std::vector<FusedStep>& steps) {

@@ -12,6 +12,7 @@ namespace tenon {
 
 void define_conv_onednn(TacticTable& table);
 void define_matmul_onednn(TacticTable& table);
+void define_integer_onednn(TacticTable& table);
 
 namespace {
 
@@ -30,6 +31,7 @@ const TacticTable& only_onednn() {
     TacticTable t;
     define_conv_onednn(t);
     define_matmul_onednn(t);
+    define_integer_onednn(t);
     return t;
   }();
   return table;
@@ -122,6 +124,42 @@ TEST_F(Onednn, ResidualsAreOperands) {
   check(two + "b = Add(a, r)  y = Relu(b) }", 1);
   check(two + "b = Sub(r, a)  s = Sigmoid(b)  y = Mul(b, s) }", 1);
   check(two + "b = Mul(a, r)  y = Max(b, r) }", 1);
+}
+
+// An 8-bit convolution: types of input and weights, their zero points ("" for none), attributes, and what is behind it.
+std::string int8_conv(const char* x, const char* w, const char* x_zero, const char* w_zero, const char* attributes,
+                      const char* rest) {
+  std::string zeros = *x_zero != 0 ? fmt::format("z = {} {{{}}} ", x[0] == 'u' ? "uint8[]" : "int8[]", x_zero) : "";
+  zeros += *w_zero != 0 ? fmt::format("v = {} {{{}}} ", w[0] == 'u' ? "uint8[]" : "int8[]", w_zero) : "";
+  const char* more = *w_zero != 0 ? ", z, v" : *x_zero != 0 ? ", z" : "";
+  return fmt::format("graph main ({} x) => (y) {{ w = {} random(1)  {} a = ConvInteger<{}>(x, w{})  {} }}", x, w, zeros,
+                     attributes, more, rest);
+}
+
+TEST_F(Onednn, EightBitConvolutions) {
+  const char* same = "y = Identity(a)";
+  check(int8_conv("uint8[1,16,7,9]", "int8[24,16,3,3]", "", "", "pads=[1, 1, 1, 1]", same), 1, 0);
+  check(int8_conv("int8[1,16,7,9]", "int8[24,16,3,3]", "", "", "pads=[1, 1, 1, 1]", same), 1, 0);
+  check(int8_conv("uint8[2,5,9,9]", "int8[7,5,3,3]", "131", "", "pads=[1, 1, 1, 1], strides=[2, 2]", same), 1, 0);
+  check(int8_conv("int8[1,64,9,9]", "int8[64,64,1,1]", "-3", "0", "", same), 1, 0);
+  check(int8_conv("uint8[1,32,9,9]", "uint8[32,1,3,3]", "100", "128", "group=32, pads=[1, 1, 1, 1]", same), 1, 0);
+}
+
+TEST_F(Onednn, EightBitEpiloguesUpToTheNextQuantisation) {
+  const char* dequantized =
+      "f = Cast<to=1>(a)  s = float32[24,1,1] random(3)  d = float32[] {0.0005}  g = Mul(f, d)  h = Mul(g, s)  "
+      "b = float32[24,1,1] random(4)  i = Add(h, b)  ";
+  const char* kinds[] = {
+      "y = Relu(i)",
+      "q = float32[] {0.03}  zq = uint8[] {101}  y = QuantizeLinear(i, q, zq)",
+      "q = float32[] {0.03}  zq = int8[] {-7}  r = Relu(i)  y = QuantizeLinear(r, q, zq)",
+      "q = float32[] {0.03}  zq = uint8[] {101}  j = QuantizeLinear(i, q, zq)  k = DequantizeLinear(j, q, zq)  l = "
+      "Sigmoid(k)  m = Mul(k, l)  p = float32[] {0.02}  zp = uint8[] {13}  y = QuantizeLinear(m, p, zp)",
+  };
+  for (const char* kind : kinds) {
+    std::string rest = std::string(dequantized) + kind;
+    check(int8_conv("uint8[1,16,7,9]", "int8[24,16,3,3]", "131", "", "pads=[1, 1, 1, 1]", rest.c_str()), 1, 0.01);
+  }
 }
 
 TEST_F(Onednn, ProductsWithAConstant) {
