@@ -90,7 +90,9 @@ void pixel(const Pool2D& p, const T* src, T* dst, const Span& ys, const Span& xs
     hn::StoreU(finish(a), d, dst + c);
     hn::StoreU(finish(b), d, dst + c + kLanes);
   }
-  for (; c + kLanes <= p.channels; c += kLanes) {
+  // The last vector reaches back over the one before; only fewer channels than a vector are taken one by one.
+  for (; c < p.channels && p.channels >= kLanes; c += kLanes) {
+    c = std::min(c, p.channels - kLanes);
     auto a = start;
     for (int64_t y = 0; y < ys.count; ++y) {
       for (int64_t x = 0; x < xs.count; ++x) a = P::join(a, hn::LoadU(d, from + y * row + x * col + c));
