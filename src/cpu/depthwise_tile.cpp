@@ -40,6 +40,13 @@ struct Whole {
 
 struct First {
   int64_t count;
+#if HWY_TARGET <= HWY_AVX2  // masked accesses that touch nothing else
+  hn::Mask<D> mask;
+  explicit First(int64_t n) : count(n), mask(hn::FirstN(D(), static_cast<size_t>(n))) {}
+  TENON_INLINE V load(const float* p) const { return hn::MaskedLoad(mask, D(), p); }
+  TENON_INLINE void store(V v, float* p) const { hn::BlendedStore(v, mask, D(), p); }
+#else
+  explicit First(int64_t n) : count(n) {}
   TENON_INLINE V load(const float* p) const {
     HWY_ALIGN float buffer[kLanes] = {};
     for (int64_t i = 0; i < count; ++i) buffer[i] = p[i];
@@ -50,6 +57,7 @@ struct First {
     hn::Store(v, D(), buffer);
     for (int64_t i = 0; i < count; ++i) p[i] = buffer[i];
   }
+#endif
 };
 
 // Holds a value in a register; the compiler would load it again for each use.
@@ -83,14 +91,14 @@ TENON_INLINE Channels channels_at(const DepthwiseRow& r, const Access& access, i
 
 // T outputs from x on for a filter KW wide, all channels: each input value is loaded once for all the outputs that use
 // it. With Edge, columns outside of the image are passed over.
-template <int KW, int S, int T, bool Edge>
-void fixed_tile(const DepthwiseRow& shared, int64_t x) {
+template <int KW, int S, int T, bool Edge, class Access>
+void fixed_tile(const DepthwiseRow& shared, const Access& access, int64_t x) {
   const DepthwiseRow r = shared;  // a local copy: the stores below cannot change it
   constexpr int kColumns = (T - 1) * S + KW;
   const D d;
   const int64_t at = x * S - r.pad_left, first = -at, last = r.w - at;
   for (int64_t block = r.block_begin; block < r.block_end; ++block) {
-    const Channels c = channels_at(r, Whole(), block);
+    const Channels c = channels_at(r, access, block);
     V acc[T];
     TENON_UNROLL
     for (int t = 0; t < T; ++t) acc[t] = c.start;
@@ -104,7 +112,7 @@ void fixed_tile(const DepthwiseRow& shared, int64_t x) {
       TENON_UNROLL
       for (int j = 0; j < kColumns; ++j, p += r.pixel) {
         if (Edge && (j < first || j >= last)) continue;
-        V v = hn::LoadU(d, p);
+        V v = access.load(p);
         keep(v);
         TENON_UNROLL
         for (int t = 0; t < T; ++t) {
@@ -114,7 +122,7 @@ void fixed_tile(const DepthwiseRow& shared, int64_t x) {
     }
     float* HWY_RESTRICT out = c.dst + x * r.dst_pixel;
     TENON_UNROLL
-    for (int t = 0; t < T; ++t) hn::StoreU(activate(r, acc[t]), d, out + t * r.dst_pixel);
+    for (int t = 0; t < T; ++t) access.store(activate(r, acc[t]), out + t * r.dst_pixel);
   }
 }
 
@@ -154,21 +162,21 @@ struct Inside {
   bool covers(int64_t x, int64_t count) const { return x >= begin && x + count <= end; }
 };
 
-template <int KW, int S>
-void fixed_row(const DepthwiseRow& r) {
+template <int KW, int S, class Access>
+void fixed_row(const DepthwiseRow& r, const Access& access) {
   const Inside inside(r);
   const int64_t big = r.ow % 7 == 0 && r.ow % 8 != 0 ? 7 : 8;
   int64_t x = 0;
   for (; x + big <= r.ow; x += big) {
     if (big == 7) {
-      inside.covers(x, 7) ? fixed_tile<KW, S, 7, false>(r, x) : fixed_tile<KW, S, 7, true>(r, x);
+      inside.covers(x, 7) ? fixed_tile<KW, S, 7, false>(r, access, x) : fixed_tile<KW, S, 7, true>(r, access, x);
     } else {
-      inside.covers(x, 8) ? fixed_tile<KW, S, 8, false>(r, x) : fixed_tile<KW, S, 8, true>(r, x);
+      inside.covers(x, 8) ? fixed_tile<KW, S, 8, false>(r, access, x) : fixed_tile<KW, S, 8, true>(r, access, x);
     }
   }
-  if (x + 4 <= r.ow) fixed_tile<KW, S, 4, true>(r, x), x += 4;
-  if (x + 2 <= r.ow) fixed_tile<KW, S, 2, true>(r, x), x += 2;
-  if (x < r.ow) fixed_tile<KW, S, 1, true>(r, x);
+  if (x + 4 <= r.ow) fixed_tile<KW, S, 4, true>(r, access, x), x += 4;
+  if (x + 2 <= r.ow) fixed_tile<KW, S, 2, true>(r, access, x), x += 2;
+  if (x < r.ow) fixed_tile<KW, S, 1, true>(r, access, x);
 }
 
 // Outputs whose windows reach over the edge: only the taps inside are visited.
@@ -193,14 +201,16 @@ void any_row(const DepthwiseRow& r, const Access& access) {
   edge_columns(r, access, inside.end, r.ow);
 }
 
-void row(const DepthwiseRow& r) {
-  if (r.channels < kLanes) return any_row(r, First{r.channels});
-  if (r.dilation == 1 && r.kw == 3 && r.stride == 1) return fixed_row<3, 1>(r);
-  if (r.dilation == 1 && r.kw == 3 && r.stride == 2) return fixed_row<3, 2>(r);
-  if (r.dilation == 1 && r.kw == 5 && r.stride == 1) return fixed_row<5, 1>(r);
-  if (r.dilation == 1 && r.kw == 5 && r.stride == 2) return fixed_row<5, 2>(r);
-  any_row(r, Whole());
+template <class Access>
+void row_of(const DepthwiseRow& r, const Access& access) {
+  if (r.dilation == 1 && r.kw == 3 && r.stride == 1) return fixed_row<3, 1>(r, access);
+  if (r.dilation == 1 && r.kw == 3 && r.stride == 2) return fixed_row<3, 2>(r, access);
+  if (r.dilation == 1 && r.kw == 5 && r.stride == 1) return fixed_row<5, 1>(r, access);
+  if (r.dilation == 1 && r.kw == 5 && r.stride == 2) return fixed_row<5, 2>(r, access);
+  any_row(r, access);
 }
+
+void row(const DepthwiseRow& r) { r.channels < kLanes ? row_of(r, First(r.channels)) : row_of(r, Whole()); }
 
 constexpr DepthwiseKernels kKernels{kLanes, &row};
 
