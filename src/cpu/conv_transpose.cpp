@@ -95,39 +95,45 @@ void fill_phase(const ConvTransposeShape& s, const Phase& p, const ConvArgs& arg
   }
 }
 
-}  // namespace
+constexpr int64_t kMostJoined = 512;  // columns
 
-size_t conv_transpose_packed_floats(const ConvTransposeShape& s) {
-  check(s);
-  size_t total = 0;
-  for (int64_t i = 0; i < s.stride_h * s.stride_w; ++i) total += phase_floats(s, phase_of(s, i));
-  return total;
+// The ordinary 1x1 convolution of one filter row to kw * cout columns.
+ConvShape joined_conv(const ConvTransposeShape& s) {
+  ConvShape c;
+  c.n = s.n, c.h = s.h, c.w = s.w, c.cin = s.cin, c.cout = s.cout * s.kw;
+  return c;
 }
 
-void conv_transpose_pack(const ConvTransposeShape& s, const float* weights, float* packed) {
-  check(s);
-  for (int64_t i = 0; i < s.stride_h * s.stride_w; ++i) {
-    const Phase p = phase_of(s, i);
-    if (p.has_taps()) pack_phase(s, p, weights, packed);
-    packed += phase_floats(s, p);
+void pack_joined(const ConvTransposeShape& s, const float* weights, float* packed) {
+  for (int64_t ky = 0; ky < s.kh; ++ky) {
+    for_each_panel_row(s.cin, s.cout * s.kw, packed, [&](int64_t k, int64_t col, int64_t cols, float* to) {
+      for (int64_t j = 0; j < cols; ++j) {
+        const int64_t kx = (col + j) / s.cout, o = (col + j) % s.cout;
+        to[j] = weights[((k * s.cout + o) * s.kh + ky) * s.kw + kx];
+      }
+    });
+    packed += packed_b_floats(s.cin, s.cout * s.kw);
   }
 }
 
-size_t conv_transpose_workspace_floats(const ConvTransposeShape& s, int threads) {
-  check(s);
-  size_t most = 0;
-  for (int64_t i = 0; i < s.stride_h * s.stride_w; ++i) {
-    const Phase p = phase_of(s, i);
-    if (p.has_taps() && p.has_outputs()) most = std::max(most, conv_workspace_floats(conv_of(s, p), threads));
+void run_joined(ThreadPool& pool, const ConvTransposeShape& s, const ConvArgs& args, float* workspace) {
+  TENON_CHECK(can_join(s) && args.dst_strides.pixel == s.cout);
+  const ConvShape shape = joined_conv(s);
+  float bias[kMostJoined];
+  ConvArgs part = args;
+  part.epilogue.post = {};
+  part.dst_strides.pixel = shape.cout;
+  part.dst_strides.row *= s.stride_h;
+  for (int64_t j = 0; args.epilogue.bias != nullptr && j < shape.cout; ++j) bias[j] = args.epilogue.bias[j % s.cout];
+  if (args.epilogue.bias != nullptr) part.epilogue.bias = bias;
+  for (int64_t ky = 0; ky < s.kh; ++ky) {
+    part.dst = args.dst + ky * args.dst_strides.row;
+    part.weights = args.weights + ky * static_cast<int64_t>(packed_b_floats(s.cin, shape.cout));
+    conv(pool, shape, part, workspace);
   }
-  return most;
 }
 
-void conv_transpose(ThreadPool& pool, const ConvTransposeShape& s, const ConvArgs& args, float* workspace) {
-  check(s);
-  TENON_CHECK(!args.accumulate);
-  if (s.n <= 0 || s.oh <= 0 || s.ow <= 0) return;
-  const PostOp post = args.epilogue.post;
+void run_phases(ThreadPool& pool, const ConvTransposeShape& s, const ConvArgs& args, float* workspace) {
   const float* weights = args.weights;
   for (int64_t i = 0; i < s.stride_h * s.stride_w; ++i) {
     const Phase p = phase_of(s, i);
@@ -145,6 +151,51 @@ void conv_transpose(ThreadPool& pool, const ConvTransposeShape& s, const ConvArg
       fill_phase(s, p, args);
     }
   }
+}
+
+}  // namespace
+
+bool can_join(const ConvTransposeShape& s) {
+  return s.groups == 1 && s.kh == s.stride_h && s.kw == s.stride_w && s.dilation_h == 1 && s.dilation_w == 1 &&
+         s.pad_top == 0 && s.pad_left == 0 && s.oh == s.h * s.stride_h && s.ow == s.w * s.stride_w &&
+         s.kw * s.cout <= kMostJoined;
+}
+
+size_t conv_transpose_packed_floats(const ConvTransposeShape& s) {
+  check(s);
+  if (s.joined) return static_cast<size_t>(s.kh) * packed_b_floats(s.cin, s.cout * s.kw);
+  size_t total = 0;
+  for (int64_t i = 0; i < s.stride_h * s.stride_w; ++i) total += phase_floats(s, phase_of(s, i));
+  return total;
+}
+
+void conv_transpose_pack(const ConvTransposeShape& s, const float* weights, float* packed) {
+  check(s);
+  if (s.joined) return pack_joined(s, weights, packed);
+  for (int64_t i = 0; i < s.stride_h * s.stride_w; ++i) {
+    const Phase p = phase_of(s, i);
+    if (p.has_taps()) pack_phase(s, p, weights, packed);
+    packed += phase_floats(s, p);
+  }
+}
+
+size_t conv_transpose_workspace_floats(const ConvTransposeShape& s, int threads) {
+  check(s);
+  if (s.joined) return conv_workspace_floats(joined_conv(s), threads);
+  size_t most = 0;
+  for (int64_t i = 0; i < s.stride_h * s.stride_w; ++i) {
+    const Phase p = phase_of(s, i);
+    if (p.has_taps() && p.has_outputs()) most = std::max(most, conv_workspace_floats(conv_of(s, p), threads));
+  }
+  return most;
+}
+
+void conv_transpose(ThreadPool& pool, const ConvTransposeShape& s, const ConvArgs& args, float* workspace) {
+  check(s);
+  TENON_CHECK(!args.accumulate);
+  if (s.n <= 0 || s.oh <= 0 || s.ow <= 0) return;
+  s.joined ? run_joined(pool, s, args, workspace) : run_phases(pool, s, args, workspace);
+  const PostOp post = args.epilogue.post;
   if (post.fn == nullptr) return;
   pool.run_ranges(s.n * s.oh, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

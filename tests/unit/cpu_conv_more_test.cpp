@@ -23,14 +23,17 @@ void add_position(const void* ctx, float* data, int64_t row_begin, int64_t rows,
   }
 }
 
-// n h w cin cout kh kw stride_h stride_w dilation_h dilation_w pad_top pad_left oh ow groups
+// n h w cin cout kh kw stride_h stride_w dilation_h dilation_w pad_top pad_left oh ow groups joined
 const ConvTransposeShape kTransposed[] = {
     {1, 3, 3, 1, 1, 3, 3, 1, 1, 1, 1, 0, 0, 5, 5, 1},     {2, 5, 4, 16, 8, 2, 2, 2, 2, 1, 1, 0, 0, 10, 8, 1},
     {1, 5, 6, 17, 24, 4, 4, 2, 2, 1, 1, 1, 1, 10, 12, 1}, {1, 4, 4, 6, 9, 3, 3, 2, 2, 1, 1, 1, 1, 8, 8, 3},
     {1, 4, 5, 5, 33, 3, 3, 3, 2, 1, 1, 0, 1, 12, 10, 1},  {1, 3, 4, 8, 5, 2, 2, 3, 3, 1, 1, 0, 0, 10, 12, 1},
     {2, 4, 3, 4, 6, 3, 2, 2, 3, 2, 2, 1, 0, 9, 9, 2},     {1, 5, 5, 3, 4, 3, 3, 2, 2, 3, 1, 2, 2, 11, 8, 1},
     {1, 6, 6, 8, 16, 9, 9, 4, 4, 1, 1, 3, 3, 24, 24, 1},  {1, 1, 1, 12, 7, 4, 4, 1, 1, 1, 1, 0, 0, 4, 4, 1},
-    {1, 4, 4, 4, 4, 3, 3, 1, 1, 2, 2, 3, 3, 2, 2, 4}};
+    {1, 4, 4, 4, 4, 3, 3, 1, 1, 2, 2, 3, 3, 2, 2, 4},
+    {2, 5, 7, 9, 1, 2, 2, 2, 2, 1, 1, 0, 0, 10, 14, 1, true},
+    {1, 4, 3, 24, 24, 2, 2, 2, 2, 1, 1, 0, 0, 8, 6, 1, true},
+    {1, 3, 4, 5, 7, 3, 2, 3, 2, 1, 1, 0, 0, 9, 8, 1, true}};
 
 void naive_transposed(const ConvTransposeShape& s, const Floats& src, const Floats& w, std::vector<double>& out) {
   const int64_t cin = s.cin / s.groups, cout = s.cout / s.groups;
@@ -51,7 +54,7 @@ void check_transposed(const ConvTransposeShape& s, int threads, bool fused) {
   SCOPED_TRACE(testing::Message() << s.h << "x" << s.w << "x" << s.cin << " -> " << s.oh << "x" << s.ow << "x"
                                   << s.cout);
   ThreadPool pool(threads);
-  const int64_t slack = threads - 1, pixel = s.cout + slack;
+  const int64_t slack = s.joined ? 0 : threads - 1, pixel = s.cout + slack;
   Floats src(s.n * s.h * s.w * s.cin), w(s.cin * s.cout / s.groups * s.kh * s.kw), bias(s.cout);
   Floats dst(s.n * s.oh * s.ow * pixel), packed(conv_transpose_packed_floats(s));
   Floats workspace(conv_transpose_workspace_floats(s, threads));

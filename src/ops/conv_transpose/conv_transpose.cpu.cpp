@@ -50,6 +50,7 @@ std::optional<cpu::ConvTransposeShape> shape_of(const Problem& p, std::string& w
     why = "negative pads";
     return std::nullopt;
   }
+  c.joined = cpu::can_join(c) && y.dense();
   return c;
 }
 
@@ -78,7 +79,7 @@ std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore& store) {
   cpu::ConvTransposeShape shape = *shape_of(p, why);
   auto epilogue = *RowEpilogue::make(p, rows(p), 1, why);
   std::string key =
-      fmt::format("conv_transpose s{}x{} d{}x{} p{}x{} g{} {}", shape.stride_h, shape.stride_w, shape.dilation_h,
+      fmt::format("conv_transpose{} s{}x{} d{}x{} p{}x{} g{} {}", shape.joined ? " joined" : "", shape.stride_h, shape.stride_w, shape.dilation_h,
                   shape.dilation_w, shape.pad_top, shape.pad_left, shape.groups, cpu::layout_id());
   const float* source = p.in[1].constant->data<float>();
   const std::byte* packed =
