@@ -135,7 +135,23 @@ void interleave3(const float* x, const float* y, const float* z, int64_t count, 
   }
 }
 
-constexpr ThinKernels kKernels{&by_rows, &by_columns, &interleave3};
+void interleave3_bytes(const uint8_t* x, const uint8_t* y, const uint8_t* z, int64_t count, uint8_t* to) {
+  int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<uint8_t, 32> d;
+  constexpr auto kBytes = static_cast<int64_t>(hn::MaxLanes(d));
+  for (; i + kBytes <= count; i += kBytes) {
+    hn::StoreInterleaved3(hn::LoadU(d, x + i), hn::LoadU(d, y + i), hn::LoadU(d, z + i), d, to + 3 * i);
+  }
+#endif
+  for (; i < count; ++i) {
+    to[3 * i] = x[i];
+    to[3 * i + 1] = y[i];
+    to[3 * i + 2] = z[i];
+  }
+}
+
+constexpr ThinKernels kKernels{&by_rows, &by_columns, &interleave3, &interleave3_bytes};
 
 }  // namespace
 

@@ -24,6 +24,8 @@ struct ThinKernels {
   void (*by_columns)(const Thin&);
   // Three planes of `count` values to pixels of three.
   void (*interleave3)(const float* x, const float* y, const float* z, int64_t count, float* to);
+  /// The same for bytes.
+  void (*interleave3_bytes)(const uint8_t* x, const uint8_t* y, const uint8_t* z, int64_t count, uint8_t* to);
 };
 
 /// The set for the ISA in force.

@@ -1,5 +1,7 @@
 #include "cpu/pointwise_plain.hpp"
 
+#include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "base/error.hpp"
@@ -83,6 +85,40 @@ RunFn find(EwOp op) {
   return table.run[static_cast<int>(op)];
 }
 
+// The commonest arithmetic on neighbours in memory, in a form that compilers turn into vectors.
+template <class S>
+RunFn find_dense(EwOp op) {
+  using U = std::make_unsigned_t<S>;  // integers wrap
+#define TENON_DENSE(sign) \
+  [](const Run& run) { \
+    const auto *a = reinterpret_cast<const U*>(run.in[0]), *b = reinterpret_cast<const U*>(run.in[1]); \
+    auto* out = reinterpret_cast<U*>(run.out); \
+    for (int64_t i = 0; i < run.n; ++i) out[i] = static_cast<U>(a[i] sign b[i]); \
+  }
+  if (op == EwOp::kAdd) return TENON_DENSE(+);
+  if (op == EwOp::kSub) return TENON_DENSE(-);
+#undef TENON_DENSE
+  return nullptr;
+}
+
+RunFn find_dense(EwOp op, DType dtype) {
+  switch (dtype) {
+    case DType::kInt8:
+    case DType::kUInt8: return find_dense<int8_t>(op);
+    case DType::kInt32:
+    case DType::kUInt32: return find_dense<int32_t>(op);
+    case DType::kInt64:
+    case DType::kUInt64: return find_dense<int64_t>(op);
+    default: return nullptr;
+  }
+}
+
+// Rows too short for their fixed cost: `rows` of them at a time, an operand that is the same for each row repeated.
+struct Repeated {
+  static constexpr int64_t kBytes = 2048;
+  char row[2][kBytes];
+};
+
 struct Found {
   RunFn run = nullptr;
   int size = 0;
@@ -103,6 +139,59 @@ Found find(EwOp op, DType dtype) {
     case DType::kBool: return {find<bool>(op), 1};
     default: return {};
   }
+}
+
+}  // namespace
+
+namespace {
+
+// Calls fn for each index of the first `rank` dimensions.
+template <class F>
+void walk(F&& fn, std::span<const int64_t> dims, int rank, std::span<const PlainOperand> inputs, const int64_t* size,
+          Run& run, std::span<const int64_t> out_strides, int out_size) {
+  int64_t index[kMaxDims] = {};
+  for (;;) {
+    fn(run);
+    int d = rank - 1;
+    for (; d >= 0; --d) {
+      const int64_t move = ++index[d] < dims[d] ? 1 : 1 - dims[d];  // on, or back to the start
+      for (size_t i = 0; i < inputs.size(); ++i) run.in[i] += move * inputs[i].strides[d] * size[i];
+      run.out += move * out_strides[d] * out_size;
+      if (move == 1) break;
+      index[d] = 0;
+    }
+    if (d < 0) return;
+  }
+}
+
+void run_dense(RunFn fn, int size, std::span<const int64_t> dims, std::span<const PlainOperand> inputs, Run& run,
+               std::span<const int64_t> out_strides) {
+  const int rank = static_cast<int>(dims.size());
+  const int64_t sizes[2] = {size, size}, n = run.n, row = n * size;
+  bool repeats = rank > 1 && 4 * row <= Repeated::kBytes && out_strides[rank - 2] == n;
+  for (const PlainOperand& x : inputs) repeats = repeats && (x.strides[rank - 2] == n || x.strides[rank - 2] == 0);
+  if (!repeats) return walk(fn, dims, rank - 1, inputs, sizes, run, out_strides, size);
+  const int64_t rows = dims[rank - 2], at_once = std::min(rows, Repeated::kBytes / row);
+  Repeated repeated;
+  walk(
+      [&](const Run& first) {
+        Run r = first;
+        bool same[2];
+        for (size_t i = 0; i < 2; ++i) {
+          same[i] = inputs[i].strides[rank - 2] == 0;
+          for (int64_t k = 0; same[i] && k < at_once; ++k)
+            std::memcpy(repeated.row[i] + k * row, first.in[i], static_cast<size_t>(row));
+          if (same[i]) r.in[i] = repeated.row[i];
+        }
+        for (int64_t y = 0; y < rows; y += at_once) {
+          const int64_t count = std::min(at_once, rows - y);
+          r.n = count * n;
+          fn(r);
+          for (size_t i = 0; i < 2; ++i) r.in[i] += same[i] ? 0 : count * row;
+          r.out += count * row;
+        }
+      },
+      dims, rank - 2, inputs, sizes, run, out_strides, size);
 }
 
 }  // namespace
@@ -131,18 +220,13 @@ void run_plain(EwOp op, DType dtype, std::span<const int64_t> dims, std::span<co
   for (int64_t d : dims) {
     if (d == 0) return;
   }
-  int64_t index[kMaxDims] = {};
-  for (;;) {
-    found.run(run);
-    int d = rank - 2;
-    for (; d >= 0; --d) {
-      const int64_t move = ++index[d] < dims[d] ? 1 : 1 - dims[d];  // on, or back to the start
-      for (size_t i = 0; i < inputs.size(); ++i) run.in[i] += move * inputs[i].strides[d] * size[i];
-      run.out += move * out_strides[d] * out_size;
-      if (move == 1) break;
-      index[d] = 0;
-    }
-    if (d < 0) return;
+  bool dense = inputs.size() == 2 && run.out_step == found.size;
+  for (size_t i = 0; i < inputs.size(); ++i) dense = dense && run.step[i] == found.size;
+  const RunFn quick = dense ? find_dense(op, dtype) : nullptr;
+  if (quick != nullptr) {
+    run_dense(quick, found.size, dims, inputs, run, out_strides);
+  } else {
+    walk(found.run, dims, rank - 1, inputs, size, run, out_strides, out_size);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "cpu/gemm_thin.hpp"
 
 namespace tenon::cpu {
 namespace {
@@ -234,9 +235,16 @@ void run_tiles(const CopyPlan& plan, const char* src, char* dst, int64_t begin, 
   const int64_t strips = (plan.a.size + kStrip - 1) / kStrip;
   with_element(plan.element, [&](auto element) {
     using T = decltype(element);
+    const bool pixels = sizeof(T) == 1 && plan.b.size == 3 && plan.a.dst == 3;  // of an image: three planes to one
     for (int64_t unit = begin; unit < end; ++unit) {
       const Offset at = outer_offset(plan, unit / strips);
       const int64_t x0 = unit % strips * kStrip, x1 = std::min(plan.a.size, x0 + kStrip);
+      if (pixels) {
+        const auto* from = reinterpret_cast<const uint8_t*>(src + at.src + x0);
+        thin_kernels().interleave3_bytes(from, from + plan.b.src, from + 2 * plan.b.src, x1 - x0,
+                                         reinterpret_cast<uint8_t*>(dst + at.dst + 3 * x0));
+        continue;
+      }
       transpose_strip<T>(plan.a, plan.b, src + at.src, dst + at.dst, x0, x1);
     }
   });

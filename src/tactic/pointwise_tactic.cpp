@@ -1,5 +1,7 @@
 #include "tactic/pointwise_tactic.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "cpu/lookup.hpp"
 #include "cpu/pointwise.hpp"
@@ -202,6 +204,33 @@ std::unique_ptr<Kernel> prepare_table(const Problem& p, WeightStore&) {
   });
 }
 
+namespace {
+
+// Dimensions sorted by the first operand's strides, neighbours that are one for every operand merged; `strides` follow.
+Dims in_memory_order(const Dims& dims, std::vector<Ints>& strides) {
+  std::vector<size_t> order;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d] != 1) order.push_back(d);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return strides[0][a] > strides[0][b]; });
+  Dims out;
+  std::vector<Ints> moved(strides.size());
+  for (size_t d : order) {
+    bool merge = !out.empty();
+    for (size_t i = 0; i < strides.size(); ++i) merge = merge && moved[i].back() == strides[i][d] * dims[d];
+    for (size_t i = 0; i < strides.size(); ++i) {
+      if (merge) moved[i].pop_back();
+      moved[i].push_back(strides[i][d]);
+    }
+    if (merge) out.back() *= dims[d];
+    if (!merge) out.push_back(dims[d]);
+  }
+  strides = std::move(moved);
+  return out;
+}
+
+}  // namespace
+
 Verdict judge_plain(const Problem& p) {
   auto call = elementwise_call(*p.node);
   if (!call) return Verdict::no("more than one expression");
@@ -220,14 +249,14 @@ Verdict judge_plain(const Problem& p) {
 std::unique_ptr<Kernel> prepare_plain(const Problem& p, WeightStore&) {
   EwCall call = *elementwise_call(*p.node);
   auto arity = static_cast<size_t>(info(call.op).arity);
-  Dims dims = p.out[0].dims;
   DType dtype = p.in[arity - 1].dtype;
-  std::vector<Ints> strides;
-  for (size_t i = 0; i < arity; ++i) strides.push_back(aligned_strides(p.in[i], dims));
-  return make_kernel([=, out = p.out[0].strides](const RunArgs& a) {
+  std::vector<Ints> strides{p.out[0].strides};
+  for (size_t i = 0; i < arity; ++i) strides.push_back(aligned_strides(p.in[i], p.out[0].dims));
+  const Dims dims = in_memory_order(p.out[0].dims, strides);
+  return make_kernel([=](const RunArgs& a) {
     cpu::PlainOperand operands[3];
-    for (size_t i = 0; i < arity; ++i) operands[i] = {a.in[i], strides[i]};
-    cpu::run_plain(call.op, dtype, dims, {operands, arity}, a.out[0], out, call.p, call.q);
+    for (size_t i = 0; i < arity; ++i) operands[i] = {a.in[i], strides[i + 1]};
+    cpu::run_plain(call.op, dtype, dims, {operands, arity}, a.out[0], strides[0], call.p, call.q);
   });
 }
 

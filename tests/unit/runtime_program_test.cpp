@@ -189,6 +189,17 @@ TEST(Program, FunctionsOfAByte) {
   }
 }
 
+TEST(Program, IntegersPlusAValueByChannel) {
+  for (const char* type : {"int8", "uint8", "int32"}) {
+    for (const char* shape : {"2,16,9,11", "1,5,6,7", "3,70,1,40"}) {
+      const std::string channels = std::string(shape).substr(2, std::string(shape).find(',', 2) - 2);
+      const std::string head = fmt::format("graph main ({0}[{1}] x, {0}[{2},1,1] b) => (y) {{ ", type, shape, channels);
+      check(head + "y = Add(x, b) }");
+      check(head + "y = Sub(b, x) }");
+    }
+  }
+}
+
 TEST(Program, ProductsWithAScalarBehind) {
   constexpr const char* kHead = "graph main (float32[2,3,17,8] x, float32[2,3,8,19] v, float32[8,33] w = random(1)) ";
   check(std::string(kHead) + "=> (y) { m = MatMul(x, v)  c = float32[] {2.828427}  y = Div(m, c) }");
