@@ -19,6 +19,7 @@ nlohmann-json3-dev: JSON
 libprotozero-dev: reading ONNX
 libxxhash-dev: checksums
 libzip-dev: npz files
+libre2-dev: regular expressions
 libturbojpeg0-dev: JPEG
 libpng-dev: PNG
 END

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "base/checked.hpp"
+#include "base/utf8.hpp"
 #include "tensor/npy_format.hpp"
 
 namespace tenon::npy {
@@ -180,21 +181,6 @@ DType dtype_for(const Header& h, std::string_view what) {
 
 void swap_bytes(std::byte* data, int64_t count, int64_t item) {
   for (int64_t i = 0; i < count; ++i, data += item) std::reverse(data, data + item);
-}
-
-void append_utf8(std::string& out, uint32_t c) {
-  if (c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) c = 0xFFFD;
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += {static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 63))};
-  } else if (c < 0x10000) {
-    out += {static_cast<char>(0xE0 | (c >> 12)), static_cast<char>(0x80 | ((c >> 6) & 63)),
-            static_cast<char>(0x80 | (c & 63))};
-  } else {
-    out += {static_cast<char>(0xF0 | (c >> 18)), static_cast<char>(0x80 | ((c >> 12) & 63)),
-            static_cast<char>(0x80 | ((c >> 6) & 63)), static_cast<char>(0x80 | (c & 63))};
-  }
 }
 
 std::string string_of(const std::byte* item, const Header& h) {

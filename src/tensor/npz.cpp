@@ -10,41 +10,22 @@
 #include <system_error>
 
 #include "base/checked.hpp"
+#include "base/utf8.hpp"
 #include "tensor/npy.hpp"
 #include "tensor/npy_format.hpp"
 
 namespace tenon {
 namespace {
 
-/// The code points of valid UTF-8; none for anything else (overlong forms and surrogates included).
-std::optional<std::vector<uint32_t>> code_points(std::string_view s) {
-  std::vector<uint32_t> out;
-  for (size_t i = 0; i < s.size();) {
-    auto c = static_cast<unsigned char>(s[i++]);
-    int more = c < 0x80 ? 0 : (c >> 5) == 6 ? 1 : (c >> 4) == 14 ? 2 : (c >> 3) == 30 ? 3 : -1;
-    if (more < 0 || i + static_cast<size_t>(more) > s.size()) return std::nullopt;
-    uint32_t point = more == 0 ? c : c & (0x3Fu >> more);
-    for (int k = 0; k < more; ++k) {
-      auto next = static_cast<unsigned char>(s[i++]);
-      if ((next >> 6) != 2) return std::nullopt;
-      point = (point << 6) | (next & 63u);
-    }
-    constexpr uint32_t kLeast[] = {0, 0x80, 0x800, 0x10000};
-    if (point < kLeast[more] || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) return std::nullopt;
-    out.push_back(point);
-  }
-  return out;
-}
-
 /// Strings as <U where all are UTF-8, as |S otherwise. Returns numpy's type.
 std::string convert_strings(std::span<const std::string> strings, std::string& out) {
-  std::vector<std::vector<uint32_t>> wide;
+  std::vector<std::vector<char32_t>> wide;
   size_t longest = 1, longest_bytes = 1;
   bool utf8 = true;
   for (const std::string& s : strings) {
     longest_bytes = std::max(longest_bytes, s.size());
     if (!utf8) continue;
-    auto points = code_points(s);
+    auto points = decode_utf8(s);
     utf8 = points.has_value();
     if (utf8) longest = std::max(longest, points->size());
     if (utf8) wide.push_back(std::move(*points));

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.hpp"
+#include "base/utf8.hpp"
 
 namespace tenon::vision {
 namespace {
@@ -81,19 +82,6 @@ class Parser {
     if (error != std::errc{} || end != text_.data() + stop || code > 0x10ffff) wrong("a character code");
     at_ = stop;
     append_utf8(out, code);
-  }
-
-  static void append_utf8(std::string& out, uint32_t code) {
-    const auto tail = [&](int shift) { out += static_cast<char>(0x80 | (code >> shift & 0x3f)); };
-    if (code < 0x80) {
-      out += static_cast<char>(code);
-    } else if (code < 0x800) {
-      out += static_cast<char>(0xc0 | code >> 6), tail(0);
-    } else if (code < 0x10000) {
-      out += static_cast<char>(0xe0 | code >> 12), tail(6), tail(0);
-    } else {
-      out += static_cast<char>(0xf0 | code >> 18), tail(12), tail(6), tail(0);
-    }
   }
 
   Literal string() {

@@ -1,4 +1,5 @@
 // Ops on strings: StringNormalizer, StringSplit, StringConcat, RegexFullMatch and TfIdfVectorizer.
+#include <re2/re2.h>
 #include <wctype.h>
 
 #include <algorithm>
@@ -7,7 +8,7 @@
 #include <set>
 #include <variant>
 
-#include "ops/regex.hpp"
+#include "base/utf8.hpp"
 #include "ops/support.hpp"
 
 namespace tenon {
@@ -17,17 +18,21 @@ namespace {
 
 enum class Case { kKeep, kLower, kUpper };
 
-// Each code point by itself, in whatever language; the C library's tables for UTF-8, or ASCII where it has none.
+// Each code point by itself, in whatever language; the C library's tables for UTF-8, or ASCII where it has none or the
+// text is no UTF-8.
 std::string with_case(const std::string& text, Case to) {
   static const locale_t locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+  auto points = decode_utf8(text);
+  bool ascii = locale == nullptr || !points;
+  if (!points) points.emplace(text.begin(), text.end());
   std::string out;
-  for (char32_t c : code_points(text)) {
+  for (char32_t c : *points) {
     auto w = static_cast<wint_t>(c);
-    bool ascii = locale == nullptr;
     bool lower = c >= 'a' && c <= 'z', upper = c >= 'A' && c <= 'Z';
     if (to == Case::kLower) w = ascii ? (upper ? w + 32 : w) : towlower_l(w, locale);
     if (to == Case::kUpper) w = ascii ? (lower ? w - 32 : w) : towupper_l(w, locale);
-    append_utf8(out, static_cast<char32_t>(w));
+    if (ascii) out += static_cast<char>(w);
+    if (!ascii) append_utf8(out, static_cast<char32_t>(w));
   }
   return out;
 }
@@ -153,9 +158,10 @@ void infer_regex(InferContext& ctx) { ctx.output(0, DType::kBool, ctx.shape(0));
 
 void regex_full_match(RefContext& ctx) {
   const Tensor& x = ctx.in(0);
-  Regex regex(ctx.attrs().string("pattern", ""));
+  RE2 regex(ctx.attrs().string("pattern", ""), RE2::Quiet);  // takes time linear in the text, whatever the pattern
+  ctx.require(regex.ok(), "the pattern is not one of RE2's: {}", regex.error());
   Tensor& out = ctx.make(0, DType::kBool, x.dims());
-  for (int64_t i = 0; i < x.size(); ++i) out.set_int(i, regex.full_match(x.data<std::string>()[i]) ? 1 : 0);
+  for (int64_t i = 0; i < x.size(); ++i) out.set_int(i, RE2::FullMatch(x.data<std::string>()[i], regex) ? 1 : 0);
 }
 
 // --- TfIdfVectorizer -----------------------------------------------------------------------------------------------
