@@ -271,7 +271,11 @@ GraphPtr import_model(const std::string& path, bool allow_unknown_ops) {
 }
 
 std::map<std::string, Dims> wanted_shapes(const Graph& g, const ModelOptions& o, int64_t otherwise) {
+  // What a profile leaves out is completed as trtexec does: the shape to be fast for is the largest one.
   auto shapes = by_name(g, o.shapes.empty() ? o.opt_shapes : o.shapes);
+  for (const auto& more : {o.max_shapes, o.min_shapes}) {
+    for (const auto& [name, dims] : by_name(g, more)) shapes.emplace(name, dims);
+  }
   std::map<std::string, int64_t> symbols;
   for (ValueId v : g.inputs) {
     auto given = shapes.find(g.value(v).name);
@@ -305,6 +309,33 @@ std::map<std::string, Dims> wanted_shapes(const Graph& g, const ModelOptions& o,
   return shapes;
 }
 
+namespace {
+
+// The optimization profile that the options describe. --optShapes alone fixes nothing but what to plan now.
+std::map<std::string, ProfileRange> profile_of(const Graph& g, const ModelOptions& o) {
+  std::map<std::string, ProfileRange> profile;
+  auto low = by_name(g, o.min_shapes), best = by_name(g, o.opt_shapes), high = by_name(g, o.max_shapes);
+  std::map<std::string, Dims> named = low;
+  named.insert(high.begin(), high.end());
+  for (const auto& [name, any] : named) {
+    expect(low.contains(name) && high.contains(name),
+           "a profile of '{}' needs --minShapes and --maxShapes; only {} is given", name,
+           low.contains(name) ? "--minShapes" : "--maxShapes");
+    ProfileRange r{low[name], best.contains(name) ? best[name] : high[name], high[name]};
+    expect(r.min.size() == r.opt.size() && r.opt.size() == r.max.size(), "the shapes of '{}' have different ranks",
+           name);
+    for (size_t i = 0; i < r.min.size(); ++i) {
+      expect(r.min[i] <= r.opt[i] && r.opt[i] <= r.max[i],
+             "the profile of '{}' must have min <= opt <= max; dimension {} has {}, {}, {}", name, i, r.min[i],
+             r.opt[i], r.max[i]);
+    }
+    profile[name] = r;
+  }
+  return profile;
+}
+
+}  // namespace
+
 std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std::string, Dims>& more,
                                        const ModelBuilder& builder) {
   EngineOptions options = engine_options(o);
@@ -312,19 +343,8 @@ std::shared_ptr<EngineCore> open_model(const ModelOptions& o, const std::map<std
   GraphPtr g = import_model(o.model);
   auto shapes = wanted_shapes(*g, o, 0);
   for (const auto& [name, dims] : more) shapes.emplace(name, dims);
-  std::map<std::string, ProfileRange> profile;
-  auto low = by_name(*g, o.min_shapes), best = by_name(*g, o.opt_shapes), high = by_name(*g, o.max_shapes);
-  for (const auto& [name, dims] : low) {
-    expect(high.contains(name), "--minShapes names '{}', --maxShapes does not", name);
-    ProfileRange r{dims, best.contains(name) ? best[name] : high[name], high[name]};
-    expect(r.min.size() == r.opt.size() && r.opt.size() == r.max.size(), "the shapes of '{}' have different ranks",
-           name);
-    for (size_t i = 0; i < r.min.size(); ++i) {
-      expect(r.min[i] <= r.opt[i] && r.opt[i] <= r.max[i], "the profile of '{}' must have min <= opt <= max", name);
-    }
-    profile[name] = r;
-    shapes.emplace(name, r.opt);
-  }
+  std::map<std::string, ProfileRange> profile = profile_of(*g, o);
+  for (const auto& [name, range] : profile) shapes.emplace(name, range.opt);
   if (builder) return builder(g, shapes, profile, std::move(options));
   return EngineCore::build(std::move(g), shapes, std::move(profile), std::move(options));
 }

@@ -62,6 +62,7 @@ class EngineCore {
  private:
   EngineCore(EngineOptions options);
   std::shared_ptr<const Program> make(const std::vector<Dims>& input_dims);
+  std::shared_ptr<const Program> make_like_opt(const GraphPtr& g);
   GraphPtr specialize(const std::vector<Dims>& input_dims) const;
   void check_profile(const std::vector<Dims>& input_dims) const;
   void adopt(Plan& plan);

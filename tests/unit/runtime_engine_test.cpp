@@ -83,6 +83,25 @@ TEST(Engine, ProfileAcceptsAndRefuses) {
   EXPECT_NE(message([&] { run(*engine, ints); }).find("int64"), std::string::npos);
 }
 
+TEST(Engine, EveryShapeOfAProfileRunsTheTacticsOfOpt) {
+  std::map<std::string, ProfileRange> profile{{"x", {{1, 4, 1, 8}, {2, 4, 8, 8}, {4, 4, 64, 8}}}};
+  EngineOptions options = quick();
+  int chosen = 0;
+  options.progress = [&](std::string_view phase, int done, int) { chosen += phase == "choosing tactics" && done == 1; };
+  auto engine = EngineCore::build(parse_graph(kNet), {{"x", {2, 4, 8, 8}}}, profile, options);
+  EXPECT_EQ(chosen, 1);
+  auto opt = engine->program({{2, 4, 8, 8}});
+  for (const Dims& dims : {Dims{1, 4, 1, 8}, Dims{4, 4, 64, 8}, Dims{3, 4, 9, 8}}) {
+    auto other = engine->program({dims});
+    ASSERT_EQ(other->choices.size(), opt->choices.size());
+    for (size_t i = 0; i < opt->choices.size(); ++i) EXPECT_EQ(other->choices[i].tactic, opt->choices[i].tactic);
+    auto x = input(dims);
+    EXPECT_LE(testing::distance(interpret(engine->graph(), engine->ops(), x)[0].tensor, run(*engine, x)[0].tensor),
+              1e-5);
+  }
+  EXPECT_EQ(chosen, 1) << "nothing is chosen while somebody waits";
+}
+
 TEST(Engine, OneSymbolHasOneValue) {
   auto engine = EngineCore::build(parse_graph("graph main (float32[N] a, float32[N] b) => (y) { y = Add(a, b) }"), {},
                                   {}, quick());
