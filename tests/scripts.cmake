@@ -12,6 +12,9 @@ if(Python3_FOUND AND TARGET tenon)
     add_test(NAME conformance/onnx COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/conformance/run.py
       --runner $<TARGET_FILE:conformance>)
     set_tests_properties(conformance/onnx PROPERTIES SKIP_RETURN_CODE 77 RUN_SERIAL TRUE TIMEOUT 360)
+    add_test(NAME conformance/peers COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/conformance/peers.py
+      --runner $<TARGET_FILE:conformance>)
+    set_tests_properties(conformance/peers PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
     foreach(what accuracy real references)
       add_test(NAME models/${what} COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/models/run.py ${what}
         --tenon $<TARGET_FILE:tenon>)
