@@ -7,6 +7,7 @@
 #include <iterator>
 #include <map>
 
+#include "onnx/convert.hpp"
 #include "ops/op_table.hpp"
 #include "tactic/tactic.hpp"
 
@@ -84,6 +85,12 @@ std::string page() {
   for (const char* domain : {"", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training"})
     parts += standard_part(domain, left, there, all);
   std::string contrib, own;
+  // What the importer says in standard operators; a text form of the operator may be there all the same.
+  for (const onnx::Conversion& c : onnx::contrib_conversions()) {
+    std::string name = c.domain.empty() ? std::string(c.op) : fmt::format("{}.{}", c.domain, c.op);
+    left.erase(name);
+    contrib += fmt::format("| {} | | becomes standard operators | | |\n", name);
+  }
   for (const auto& [name, op] : left) (name.find('.') != std::string::npos ? contrib : own) += row(name, "", *op);
   parts += fmt::format("\n## Of other domains\n\n{}{}", kHead, contrib);
   parts += fmt::format(

@@ -64,7 +64,8 @@ using Index = std::multimap<std::string, const Conversion*, std::less<>>;
 const Index& index() {
   static const Index made = [] {
     Index out;
-    for (auto table : {axes_conversions(), math_conversions(), shape_conversions(), other_conversions()}) {
+    for (auto table :
+         {axes_conversions(), math_conversions(), shape_conversions(), other_conversions(), contrib_conversions()}) {
       for (const Conversion& c : table) out.emplace(std::string(c.domain) + ":" + std::string(c.op), &c);
     }
     return out;

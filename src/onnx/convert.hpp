@@ -78,9 +78,10 @@ inline constexpr int64_t kAnyVersion = INT64_MAX;
 void convert_node(NodeEdit& node);
 
 // The tables, by topic.
-std::span<const Conversion> axes_conversions();   ///< attributes that became inputs
-std::span<const Conversion> math_conversions();   ///< broadcasting, activations, normalization
-std::span<const Conversion> shape_conversions();  ///< resize, pad, slices, casts
-std::span<const Conversion> other_conversions();  ///< recurrent ops, scan, machine learning
+std::span<const Conversion> axes_conversions();     ///< attributes that became inputs
+std::span<const Conversion> math_conversions();     ///< broadcasting, activations, normalization
+std::span<const Conversion> shape_conversions();    ///< resize, pad, slices, casts
+std::span<const Conversion> other_conversions();    ///< recurrent ops, scan, machine learning
+std::span<const Conversion> contrib_conversions();  ///< com.microsoft's fused operators
 
 }  // namespace tenon::onnx

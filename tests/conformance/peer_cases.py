@@ -15,6 +15,7 @@ class Case:
     attrs: dict
     wanted: tuple = (0,)
     constants: tuple = ()  # inputs that are initializers
+    expected: list = None  # where ONNX Runtime has no kernel for the CPU: computed here
 
 
 def floats(*shape, scale=1.0):
@@ -72,5 +73,62 @@ def encoder_cases():
              default_string="none")
 
 
+def ms(name, op, inputs, wanted=(0,), constants=(), **attrs):
+    return Case(name, "com.microsoft", op, inputs, attrs, wanted, constants)
+
+
+def fused_cases():
+    x, w = floats(1, 3, 6, 6), floats(4, 3, 3, 3)
+    for activation, params in (("Relu", None), ("Tanh", None), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 0.5]), ("HardSigmoid", [0.3, 0.4])):
+        extra = {"activation_params": params} if params else {}
+        yield ms(f"fused_conv_{activation.lower()}", "FusedConv", [x, w, floats(4)], activation=activation, pads=[1, 1, 1, 1], **extra)
+    yield ms("fused_conv_residual", "FusedConv", [x, w, floats(4), floats(1, 4, 4, 4)], activation="Relu")
+    yield ms("fused_gemm", "FusedGemm", [floats(3, 4), floats(5, 4), floats(5)], transB=1, alpha=0.5, activation="LeakyRelu",
+             activation_alpha=0.1)
+    yield ms("fused_matmul", "FusedMatMul", [floats(2, 4, 3), floats(2, 5, 4)], transA=1, transB=1, alpha=0.25)
+    yield ms("quick_gelu", "QuickGelu", [floats(3, 4)])
+    yield ms("gelu", "Gelu", [floats(3, 4)])
+    yield ms("bias_gelu", "BiasGelu", [floats(3, 4), floats(4)])
+    yield ms("fast_gelu", "FastGelu", [floats(3, 4), floats(4)])
+
+
+def norm_cases():
+    x, skip, gamma, beta, bias = floats(2, 3, 8), floats(2, 3, 8), floats(8), floats(8), floats(8)
+    yield ms("skip_layer_norm", "SkipLayerNormalization", [x, skip, gamma, beta, bias], (0, 3), epsilon=1e-5)
+    yield ms("skip_layer_norm_plain", "SkipLayerNormalization", [x, skip, gamma, beta], epsilon=1e-5)
+    yield ms("skip_rms_norm", "SkipSimplifiedLayerNormalization", [x, skip, gamma], (0, 3), epsilon=1e-5)
+    yield Case("simplified_layer_norm", "", "SimplifiedLayerNormalization", [x, gamma], {"epsilon": 1e-5, "axis": -1})
+
+
+def quantised_cases():
+    a, b = RANDOM.integers(0, 255, (3, 8), np.uint8), RANDOM.integers(-127, 127, (8, 5), np.int8)
+    scale, column = np.array(0.02, np.float32), (RANDOM.random(5) * 0.1).astype(np.float32)
+    yield ms("matmul_integer_to_float", "MatMulIntegerToFloat", [a, b, scale, column, np.array(120, np.uint8), None, floats(5)])
+    yield ms("dynamic_quantize_matmul", "DynamicQuantizeMatMul", [floats(3, 8), b, column, np.zeros(5, np.int8), floats(5)])
+
+
+def attention_cases():
+    q, k, v = floats(2, 5, 12), floats(2, 7, 12), floats(2, 7, 12)
+    yield ms("multi_head_attention", "MultiHeadAttention", [q, k, v], num_heads=3)
+    yield ms("multi_head_attention_bias", "MultiHeadAttention", [q, k, v, floats(36), None, floats(2, 3, 5, 7)], num_heads=3)
+    yield ms("multi_head_attention_causal", "MultiHeadAttention", [k, k, v], num_heads=3, unidirectional=1)
+    yield ms("attention", "Attention", [q, floats(12, 36, scale=0.3), floats(36)], num_heads=3)
+    yield ms("attention_causal", "Attention", [q, floats(12, 36, scale=0.3), floats(36)], num_heads=3, unidirectional=1)
+    positions = np.array([[0, 1, 2, 3, 4], [3, 4, 5, 6, 7]], np.int64)
+    yield ms("rotary_embedding", "RotaryEmbedding", [floats(2, 3, 5, 4), positions, floats(8, 2), floats(8, 2)])
+
+
+def layout_cases():
+    image = RANDOM.integers(0, 255, (1, 6, 6, 3), np.uint8)
+    yield ms("nhwc_max_pool", "NhwcMaxPool", [image], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    x, gamma, beta = floats(2, 3, 2, 6), floats(6), floats(6)
+    groups = x.astype(np.float64).reshape(2, 6, 3, 2)
+    centred = groups - groups.mean(axis=(1, 3), keepdims=True)
+    y = (centred / np.sqrt((centred ** 2).mean(axis=(1, 3), keepdims=True) + 1e-5)).reshape(2, 3, 2, 6) * gamma + beta
+    yield Case("group_norm", "com.microsoft", "GroupNorm", [x, gamma, beta], {"groups": 3, "epsilon": 1e-5, "activation": 1},
+               expected=[(y / (1 + np.exp(-y))).astype(np.float32)])
+
+
 def all_cases():
-    return [*linear_cases(), *svm_cases(), *encoder_cases()]
+    return [*linear_cases(), *svm_cases(), *encoder_cases(), *fused_cases(), *norm_cases(), *quantised_cases(), *attention_cases(),
+            *layout_cases()]

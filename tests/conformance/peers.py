@@ -56,7 +56,7 @@ def write(case, folder):
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        outputs = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, fed)
+        outputs = case.expected or ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, fed)
     except Exception as e:  # whatever ONNX Runtime raises
         return str(e).splitlines()[0]
     data = folder / "test_data_set_0"
@@ -79,7 +79,7 @@ def main():
         cases = peer_cases.all_cases()
         refused = 0
         for case in cases:
-            error = write(case, root / case.domain.replace(".", "_") / case.name)
+            error = write(case, root / (case.domain or "onnx").replace(".", "_") / case.name)
             if error:
                 print(f"ONNX Runtime refuses {case.name}: {error}")
                 refused += 1
