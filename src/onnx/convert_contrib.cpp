@@ -171,6 +171,54 @@ void dynamic_quantize_matmul(NodeEdit& n) {
   become(n, "Add", {n.add("Mul", {real, scale}), n.in(4)});
 }
 
+// Zero points of 4-bit weights: two in a byte, the rows beginning anew; without any, the middle of the range.
+Tensor nbits_zero_points(const NodeEdit& n, int64_t rows, int64_t blocks) {
+  Tensor out = Tensor::allocate(DType::kUInt4, {rows, blocks});
+  const Tensor* given = n.constant_in(3);
+  if (given == nullptr) {
+    for (int64_t i = 0; i < out.size(); ++i) out.set_int(i, 8);
+    return out;
+  }
+  int64_t bytes = (blocks + 1) / 2;
+  expect(given->dtype() == DType::kUInt8 && given->size() == rows * bytes,
+         "the zero points do not fit {} rows of {} blocks", rows, blocks);
+  for (int64_t i = 0; i < out.size(); ++i) {
+    int64_t byte = given->int_at(i / blocks * bytes + i % blocks / 2);
+    out.set_int(i, i % blocks % 2 == 0 ? byte & 15 : byte >> 4);
+  }
+  return out;
+}
+
+// Weights of N rows of K numbers in blocks, 4 bits each: dequantised, then multiplied.
+void matmul_nbits(NodeEdit& n) {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  int64_t rows = n.attrs.integer("N", 0), inner = n.attrs.integer("K", 0), block = n.attrs.integer("block_size", 0);
+  expect(rows >= 1 && inner >= 1 && block >= 2 && block % 2 == 0 && rows < kMost && inner < kMost && block < kMost,
+         "{} x {} weights in blocks of {} cannot be read", rows, inner, block);
+  const Tensor *weights = n.constant_in(1), *scales = n.constant_in(2);
+  refuse_inputs(n, {4});
+  bool plain = n.attrs.integer("bits", 4) == 4 && weights != nullptr && scales != nullptr &&
+               (!n.has(3) || n.constant_in(3) != nullptr);
+  if (!plain) n.unsupported("MatMulNBits is supported with constant weights of 4 bits");
+  int64_t blocks = (inner + block - 1) / block;
+  expect(weights->dtype() == DType::kUInt8 && weights->size() == rows * blocks * (block / 2) &&
+             scales->size() == rows * blocks,
+         "weights of shape {} and {} scales do not fit {} x {} in blocks of {}", dims_text(weights->dims()),
+         scales->size(), rows, inner, block);
+  Tensor packed = Tensor::view(DType::kUInt4, {rows, blocks * block},
+                               {weights->raw(), static_cast<size_t>(weights->bytes())}, weights->owner());
+  Attrs dequantize = attr("axis", int64_t{1});
+  dequantize.set("block_size", block);
+  ValueId w = n.add("DequantizeLinear",
+                    {n.constant(packed), n.constant(scales->reshaped({rows, blocks})),
+                     n.constant(nbits_zero_points(n, rows, blocks))},
+                    dequantize);
+  if (blocks * block != inner) w = n.add("Slice", {w, n.ints({0}), n.ints({inner}), n.ints({1})});
+  ValueId turned = n.add("Transpose", {w}, attr("perm", Ints{1, 0}));
+  if (!n.has(5)) return become(n, "MatMul", {n.in(0), turned});
+  become(n, "Add", {n.add("MatMul", {n.in(0), turned}), n.in(5)});
+}
+
 // --- attention -----------------------------------------------------------------------------------------------------
 
 Attrs attention_attrs(const NodeEdit& n) {
@@ -268,6 +316,7 @@ constexpr Conversion kTable[] = {
     {"", "SimplifiedLayerNormalization", 1, kAnyVersion, simplified_norm},
     {kDomain, "MatMulIntegerToFloat", 1, kAnyVersion, matmul_integer_to_float},
     {kDomain, "DynamicQuantizeMatMul", 1, kAnyVersion, dynamic_quantize_matmul},
+    {kDomain, "MatMulNBits", 1, kAnyVersion, matmul_nbits},
     {kDomain, "MultiHeadAttention", 1, kAnyVersion, multi_head_attention},
     {kDomain, "Attention", 1, kAnyVersion, packed_attention},
     {kDomain, "RotaryEmbedding", 1, kAnyVersion, rotary_embedding},

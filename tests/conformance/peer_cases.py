@@ -107,6 +107,17 @@ def quantised_cases():
     yield ms("dynamic_quantize_matmul", "DynamicQuantizeMatMul", [floats(3, 8), b, column, np.zeros(5, np.int8), floats(5)])
 
 
+def nbits_cases():
+    for name, rows, inner, block, zeros in (("plain", 5, 64, 32, False), ("zeros", 5, 64, 16, True), ("odd", 3, 80, 32, True)):
+        blocks = -(-inner // block)
+        weights = RANDOM.integers(0, 255, (rows, blocks, block // 2), np.uint8)
+        inputs = [floats(2, inner), weights, (RANDOM.random(rows * blocks) * 0.1).astype(np.float32)]
+        if zeros:
+            inputs.append(RANDOM.integers(0, 255, rows * ((blocks + 1) // 2), np.uint8))
+        yield ms(f"matmul_nbits_{name}", "MatMulNBits", inputs, constants=tuple(range(1, len(inputs))), N=rows, K=inner, bits=4,
+                 block_size=block)
+
+
 def attention_cases():
     q, k, v = floats(2, 5, 12), floats(2, 7, 12), floats(2, 7, 12)
     yield ms("multi_head_attention", "MultiHeadAttention", [q, k, v], num_heads=3)
@@ -130,5 +141,5 @@ def layout_cases():
 
 
 def all_cases():
-    return [*linear_cases(), *svm_cases(), *encoder_cases(), *fused_cases(), *norm_cases(), *quantised_cases(), *attention_cases(),
+    return [*linear_cases(), *svm_cases(), *encoder_cases(), *fused_cases(), *norm_cases(), *quantised_cases(), *nbits_cases(), *attention_cases(),
             *layout_cases()]
