@@ -182,6 +182,29 @@ const Case kCases[] = {
      "graph g (float32[] r, int64[] t, float32[2] x) => (y) { "
      "y = ai.onnx.preview.training.Adam(r, t, x) }",
      "do not divide", true},
+    {"LinearCoefficients",
+     "graph g (float32[2,3] x) => (y) { y = ai.onnx.ml.LinearRegressor<coefficients=[1.0, 2.0], targets=1>(x) }",
+     "do not fit 3 features", false},
+    {"LinearLabels", "graph g (float32[2,1] x) => (y) { y = ai.onnx.ml.LinearClassifier<coefficients=[1.0]>(x) }",
+     "no class labels", true},
+    {"SvmVectors",
+     "graph g (float32[2,2] x) => (y) { y = ai.onnx.ml.SVMClassifier<coefficients=[1.0], rho=[0.5], "
+     "vectors_per_class=[9223372036854775807, 1], support_vectors=[1.0, 2.0], classlabels_ints=[0, 1]>(x) }",
+     "vectors_per_class has an entry", false},
+    {"SvmSupports",
+     "graph g (float32[2,2] x) => (y) { y = ai.onnx.ml.SVMRegressor<coefficients=[1.0], rho=[0.5], n_supports=3, "
+     "support_vectors=[1.0, 2.0]>(x) }",
+     "do not fit 2 features", false},
+    {"CategoriesMissing", "graph g (int64[2] x) => (y) { y = ai.onnx.ml.OneHotEncoder(x) }", "must be given", true},
+    {"FeatureWidths", "graph g (float32[2,2] x) => (y) { y = ai.onnx.ml.FeatureVectorizer<inputdimensions=[-1]>(x) }",
+     "has an entry of -1", true},
+    {"ImputerWidth", "graph g (float32[2,3] x) => (y) { y = ai.onnx.ml.Imputer<imputed_value_floats=[1.0, 2.0]>(x) }",
+     "2 values are given for 3 features", false},
+    {"TreeEnsembleCycle",
+     "graph g (float32[1,1] x) => (y) { y = ai.onnx.ml.TreeEnsemble<nodes_featureids=[0, 0], nodes_truenodeids=[1, 0], "
+     "nodes_falsenodeids=[1, 0], nodes_trueleafs=[0, 0], nodes_falseleafs=[0, 0], nodes_modes=uint8[2] {0, 0}, "
+     "nodes_splits=float32[2] {1, 1}, leaf_weights=float32[1] {1}, leaf_targetids=[0], tree_roots=[0]>(x) }",
+     "form a cycle", false},
     {"NmsThreshold",
      "graph g (float32[1,1,4] b, float32[1,1,1] s) => (y) { m = int64[] {1}  t = float32[] {2} "
      "y = NonMaxSuppression(b, s, m, t) }",
