@@ -44,6 +44,11 @@ std::vector<Datum> interpret_fused(const Node& node, const OpTable& ops, std::sp
 
 }  // namespace
 
+BodyRuntime*& body_runtime() noexcept {
+  thread_local BodyRuntime* runtime = nullptr;
+  return runtime;
+}
+
 std::vector<Datum> interpret_node(const Node& node, const OpTable& ops, std::span<const Datum* const> inputs) {
   if (node.attrs.has("epilogue")) return interpret_fused(node, ops, inputs);
   const Op& op = ops.at(node.op);

@@ -17,6 +17,17 @@ using Observer = std::function<void(const Node& node, std::span<const Datum> out
 std::vector<Datum> interpret(const Graph& graph, const OpTable& ops, std::span<const Datum> inputs,
                              const Observer& observer = nullptr);
 
+/// Runs the bodies of control-flow nodes in the interpreter's place, where it can: what a runtime sets for a call, so
+/// that a loop that it cannot plan as a whole still has rounds that are planned.
+class BodyRuntime {
+ public:
+  virtual ~BodyRuntime() = default;
+  /// False: it does not run this body on these inputs; the interpreter does.
+  virtual bool run(const Graph& body, std::span<const Datum> inputs, std::vector<Datum>& outputs) = 0;
+};
+/// Of this thread; null where there is none.
+BodyRuntime*& body_runtime() noexcept;
+
 /// Runs one node; missing inputs are null.
 std::vector<Datum> interpret_node(const Node& node, const OpTable& ops, std::span<const Datum* const> inputs);
 

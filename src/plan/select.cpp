@@ -116,6 +116,7 @@ class Selector {
       c.why = "barred for this node: it failed verification";
     } else {
       spec = flow_spec(g_, n, c.why);
+      if (!spec) c.why += "; its bodies are planned when it runs, for the shapes they meet";
     }
     if (spec) {
       for (const GraphPtr& body : spec->bodies) {

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "base/checked.hpp"
 #include "base/error.hpp"
 #include "graph/interpret.hpp"
 #include "plan/flow.hpp"
+#include "runtime/bodies.hpp"
 
 namespace tenon {
 namespace {
@@ -186,6 +188,20 @@ Datum ProgramSession::datum_at(const Location& l, const Type& type, std::span<co
   return Datum(Tensor::view(type.dtype, std::move(dims), {data + l.offset, bytes}, nullptr));
 }
 
+int ProgramSession::bodies_planned() const noexcept { return bodies_ ? bodies_->planned() : 0; }
+
+// Control flow that was not planned: the reference counts the rounds, the bodies are planned for the shapes they meet.
+std::vector<Datum> ProgramSession::run_flow(const Node& node, std::span<const Datum* const> inputs) {
+  struct Scope {
+    explicit Scope(BodyRuntime* runtime) : before(std::exchange(body_runtime(), runtime)) {}
+    ~Scope() { body_runtime() = before; }
+    BodyRuntime* before;
+  };
+  if (!bodies_) bodies_ = std::make_unique<BodyPrograms>(pool_, ops_, program_->threads);
+  Scope scope(bodies_.get());
+  return interpret_node(node, ops_, inputs);
+}
+
 void ProgramSession::run_reference(const Step& step, std::span<const Datum> inputs, std::span<Datum> outputs) {
   std::vector<Datum> arguments(step.in.size());
   std::vector<const Datum*> pointers(step.in.size(), nullptr);
@@ -195,7 +211,7 @@ void ProgramSession::run_reference(const Step& step, std::span<const Datum> inpu
     pointers[i] = &arguments[i];
   }
   const Node& node = program_->graph->node(step.node);
-  std::vector<Datum> results = interpret_node(node, ops_, pointers);
+  std::vector<Datum> results = is_flow_op(node) ? run_flow(node, pointers) : interpret_node(node, ops_, pointers);
   for (size_t i = 0; i < step.out.size() && i < results.size(); ++i) {
     const Location& l = step.out[i];
     if (l.kind == Kind::kAbsent) continue;

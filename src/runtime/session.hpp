@@ -12,6 +12,8 @@
 
 namespace tenon {
 
+class BodyPrograms;
+
 class ProgramSession {
  public:
   ProgramSession(std::shared_ptr<const Program> program, std::shared_ptr<ThreadPool> pool, const OpTable& ops);
@@ -31,6 +33,8 @@ class ProgramSession {
   using StepObserver = std::function<void(const Step& step, std::span<const Tensor> outputs)>;
   void run_observed(std::span<const Datum> inputs, std::span<Datum> outputs, const StepObserver& after);
 
+  /// How many bodies of control flow were planned while it ran (see runtime/bodies.hpp).
+  int bodies_planned() const noexcept;
   /// Bytes of the arena.
   int64_t arena_bytes() const noexcept { return program_->arena_bytes; }
 
@@ -46,6 +50,7 @@ class ProgramSession {
   Tensor read_back(const Step& step, size_t output, std::span<Datum> outputs) const;
   const void* address(const Location& l) const;
   void run_reference(const Step& step, std::span<const Datum> inputs, std::span<Datum> outputs);
+  std::vector<Datum> run_flow(const Node& node, std::span<const Datum* const> inputs);
   void prepare_outputs(std::span<const Datum> inputs, std::span<Datum> outputs);
   void deliver(std::span<const Datum> inputs, std::span<Datum> outputs);
   Datum datum_at(const Location& l, const Type& type, std::span<const Datum> inputs, std::span<Datum> outputs) const;
@@ -59,6 +64,7 @@ class ProgramSession {
   std::vector<Patch> input_patches_, output_patches_;
   std::vector<Datum> data_;  // data-dependent values
   size_t layer_count_ = 0;
+  std::unique_ptr<BodyPrograms> bodies_;  // made when a step needs it
 };
 
 }  // namespace tenon

@@ -117,12 +117,45 @@ TEST(Flow, LoopOfAKnownCountCollectsInPlace) {
         {vector_of({0.5, -1})});
 }
 
-TEST(Flow, LoopOfAnUnknownCountIsInterpreted) {
-  check(R"(graph main (int64[] n, float32[2] x) => (y) {
+// How many bodies a session planned while it ran, over runs on these inputs.
+int bodies_of(const std::string& text, const std::vector<std::vector<Datum>>& runs) {
+  auto engine = EngineCore::build(parse_graph(text), {}, {}, quick());
+  GraphPtr g = parse_graph(text);
+  infer_types(*g, all_ops());
+  ProgramSession session(engine->program_for(runs[0]), engine->pool(), engine->ops());
+  for (const auto& inputs : runs) {
+    std::vector<Datum> got(g->outputs.size()), want = interpret(*g, all_ops(), inputs);
+    session.run(inputs, got);
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_EQ(want[i].tensor.dims(), got[i].tensor.dims());
+      EXPECT_LE(testing::distance(want[i].tensor, got[i].tensor), 1e-5) << text;
+    }
+  }
+  return session.bodies_planned();
+}
+
+TEST(Flow, LoopOfAnUnknownCountHasAPlannedBody) {
+  const std::string text = R"(graph main (int64[] n, float32[2] x) => (y) {
     t = bool[] {1}
     a, y = Loop<body=graph body (int64[] i, bool[] g, float32[2] p) => (g, r, e) { r = Add(p, p)  e = Exp(p) }>(n, t, x)
-  })",
-        {number(3), vector_of({0.5, -1})}, false);
+  })";
+  check(text, {number(3), vector_of({0.5, -1})}, false);
+  std::vector<std::vector<Datum>> runs;
+  for (int64_t n : {3, 7, 1}) runs.push_back({number(n), vector_of({0.5, -1})});
+  EXPECT_EQ(bodies_of(text, runs), 1) << "one shape, one program";
+}
+
+TEST(Flow, ALoopThatGrowsIsLeftToTheInterpreterInTheEnd) {
+  const std::string text = R"(graph main (int64[] n, float32[2] x) => (y) {
+    t = bool[] {1}
+    y = Loop<body=graph body (int64[] i, bool[] g, float32[...] p, float32[2] q) => (g, r) { m = Neg(p)  r = Concat<axis=0>(m, q) }, captures=1>(n, t, x, x)
+  })";
+  std::vector<Datum> few{number(5), vector_of({1, 2})}, many{number(60), vector_of({1, 2})};
+  check(text, few, false);
+  EXPECT_EQ(bodies_of(text, {few}), 5) << "a program a shape";
+  int planned = bodies_of(text, {many, many});
+  EXPECT_GE(planned, 20);
+  EXPECT_LE(planned, 40) << "not a program a round for ever";
 }
 
 TEST(Flow, IfTakesABranch) {
