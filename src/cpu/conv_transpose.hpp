@@ -18,8 +18,8 @@ struct ConvTransposeShape {
   int64_t pad_top = 0, pad_left = 0;
   int64_t oh = 1, ow = 1;  // as ONNX defines them, output_padding included; rows that no input reaches get the bias
   int64_t groups = 1;
-  /// The taps of a filter row are columns of one product: where can_join() says so and dst's pixels are dense. Weights are
-  /// packed for either way.
+  /// The taps of a filter row are columns of one product: where can_join() says so and dst's pixels are dense. Weights
+  /// are packed for either way.
   bool joined = false;
 };
 

@@ -78,9 +78,9 @@ std::unique_ptr<Kernel> prepare(const Problem& p, WeightStore& store) {
   std::string why;
   cpu::ConvTransposeShape shape = *shape_of(p, why);
   auto epilogue = *RowEpilogue::make(p, rows(p), 1, why);
-  std::string key =
-      fmt::format("conv_transpose{} s{}x{} d{}x{} p{}x{} g{} {}", shape.joined ? " joined" : "", shape.stride_h, shape.stride_w, shape.dilation_h,
-                  shape.dilation_w, shape.pad_top, shape.pad_left, shape.groups, cpu::layout_id());
+  std::string key = fmt::format("conv_transpose{} s{}x{} d{}x{} p{}x{} g{} {}", shape.joined ? " joined" : "",
+                                shape.stride_h, shape.stride_w, shape.dilation_h, shape.dilation_w, shape.pad_top,
+                                shape.pad_left, shape.groups, cpu::layout_id());
   const float* source = p.in[1].constant->data<float>();
   const std::byte* packed =
       store.pack(*p.in[1].constant, key, static_cast<int64_t>(cpu::conv_transpose_packed_floats(shape) * 4),
