@@ -1,6 +1,7 @@
 #include "tactic/pointwise_tactic.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.hpp"
 #include "cpu/lookup.hpp"
@@ -253,10 +254,24 @@ std::unique_ptr<Kernel> prepare_plain(const Problem& p, WeightStore&) {
   std::vector<Ints> strides{p.out[0].strides};
   for (size_t i = 0; i < arity; ++i) strides.push_back(aligned_strides(p.in[i], p.out[0].dims));
   const Dims dims = in_memory_order(p.out[0].dims, strides);
+  std::vector<int64_t> sizes{bits(p.out[0].dtype) / 8};
+  for (size_t i = 0; i < arity; ++i) sizes.push_back(bits(p.in[i].dtype) / 8);
+  // Threads take parts of the outermost dimension.
+  const int64_t outer = dims.empty() ? 1 : dims[0],
+                grain = 1 + 32768 / std::max<int64_t>(1, element_count(dims) / std::max<int64_t>(1, outer));
   return make_kernel([=](const RunArgs& a) {
-    cpu::PlainOperand operands[3];
-    for (size_t i = 0; i < arity; ++i) operands[i] = {a.in[i], strides[i + 1]};
-    cpu::run_plain(call.op, dtype, dims, {operands, arity}, a.out[0], strides[0], call.p, call.q);
+    a.pool.run_ranges(outer, grain, [&](int64_t begin, int64_t end) {
+      const int64_t part = end - begin;
+      auto moved = [&](size_t i) { return dims.empty() ? 0 : begin * strides[i][0] * sizes[i]; };
+      cpu::PlainOperand operands[3];
+      for (size_t i = 0; i < arity; ++i)
+        operands[i] = {static_cast<const std::byte*>(a.in[i]) + moved(i + 1), strides[i + 1]};
+      std::array<int64_t, 16> mine{};  // on the stack: a run allocates nothing
+      std::copy(dims.begin(), dims.end(), mine.begin());
+      if (!dims.empty()) mine[0] = part;
+      cpu::run_plain(call.op, dtype, {mine.data(), dims.size()}, {operands, arity},
+                     static_cast<std::byte*>(a.out[0]) + moved(0), strides[0], call.p, call.q);
+    });
   });
 }
 
