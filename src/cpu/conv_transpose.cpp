@@ -90,7 +90,7 @@ void fill_phase(const ConvTransposeShape& s, const Phase& p, const ConvArgs& arg
                 x * args.dst_strides.pixel;
     for (int64_t c = 0; c < s.cout; ++c) {
       const float v = args.epilogue.bias == nullptr ? 0.0f : args.epilogue.bias[c];
-      to[c] = act.clamp ? std::min(act.hi, std::max(act.lo, v)) : v;
+      to[c] = activate(act, v);
     }
   }
 }

@@ -39,7 +39,8 @@ void run_row(const Run& run, int64_t index, int64_t block_begin, int64_t block_e
   r.channels = s.cin;
   r.bias = epilogue.bias;
   r.block_weights = s.kh * s.kw * run.kernels->lanes;
-  r.clamp = epilogue.act != Epilogue::kNone;
+  r.swish = epilogue.act == Epilogue::kHardSwish, r.mul = epilogue.mul, r.add = epilogue.add;
+  r.clamp = epilogue.act == Epilogue::kRelu || epilogue.act == Epilogue::kClip;
   r.lo = epilogue.act == Epilogue::kRelu ? 0.0f : epilogue.lo;
   r.hi = epilogue.act == Epilogue::kRelu ? std::numeric_limits<float>::infinity() : epilogue.hi;
   r.src = args.src + image * args.src_strides.batch + (top + first * s.dilation_h) * args.src_strides.row;

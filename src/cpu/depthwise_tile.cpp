@@ -70,6 +70,12 @@ TENON_INLINE void keep(V& v) {
 }
 
 TENON_INLINE V activate(const DepthwiseRow& r, V v) {
+  if (r.swish) {
+    const D d;
+    const V gate = hn::MulAdd(v, hn::Set(d, 1.0f / 6), hn::Set(d, 0.5f));
+    const V y = hn::Mul(v, hn::Min(hn::Set(d, 1.0f), hn::Max(hn::Zero(d), gate)));
+    return hn::MulAdd(y, hn::Set(d, r.mul), hn::Set(d, r.add));
+  }
   if (!r.clamp) return v;
   return hn::Min(hn::Set(D(), r.hi), hn::Max(hn::Set(D(), r.lo), v));
 }

@@ -21,6 +21,8 @@ struct DepthwiseRow {
   int64_t block_begin, block_end;  // the blocks of channels to compute
   bool clamp;
   float lo, hi;
+  bool swish;  // as in cpu/gemm_tile.hpp
+  float mul, add;
 };
 
 // Channels are cut into vectors. Where they do not divide, the last vector reaches back over channels of the one before

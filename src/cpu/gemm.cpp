@@ -125,8 +125,7 @@ void finish_thin(const BatchGemmArgs& args, const float* sums, int64_t sums_ld, 
       float v = sums[r * sums_ld + j - begin] * args.scale;
       if (args.epilogue.bias != nullptr) v += args.epilogue.bias[j];
       if (args.accumulate) v += c[r * args.ldc + j];
-      if (act.clamp) v = std::min(std::max(v, act.lo), act.hi);  // a NaN stays a NaN
-      c[r * args.ldc + j] = v;
+      c[r * args.ldc + j] = activate(act, v);
     }
   }
 }

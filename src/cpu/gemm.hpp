@@ -30,12 +30,13 @@ struct PostOp {
 
 /// What is done to each result, in this order: add bias, activation, post.
 struct Epilogue {
-  enum Act { kNone, kRelu, kClip };
+  enum Act { kNone, kRelu, kClip, kHardSwish };
   const float* bias = nullptr;  // one value a column, or null
   Act act = kNone;
   float lo = 0;  // kClip: the limits
   float hi = std::numeric_limits<float>::infinity();
   PostOp post = {};
+  float mul = 1, add = 0;  // kHardSwish: x * min(1, max(0, x / 6 + 0.5)) * mul + add
 };
 
 /// Floats that the packed form of a k x n matrix takes.

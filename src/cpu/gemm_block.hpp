@@ -21,11 +21,21 @@ struct PanelStart {
   }
 };
 
-/// Sets clamp, lo and hi of a tile.
+/// Sets what a tile does with its sums.
 inline void set_activation(const Epilogue& epilogue, Tile& tile) {
-  tile.clamp = epilogue.act != Epilogue::kNone;
+  tile.swish = epilogue.act == Epilogue::kHardSwish;
+  tile.mul = epilogue.mul;
+  tile.add = epilogue.add;
+  tile.clamp = epilogue.act == Epilogue::kRelu || epilogue.act == Epilogue::kClip;
   tile.lo = epilogue.act == Epilogue::kRelu ? 0.0f : epilogue.lo;
   tile.hi = epilogue.act == Epilogue::kRelu ? std::numeric_limits<float>::infinity() : epilogue.hi;
+}
+
+/// The activation of one value.
+inline float activate(const Tile& tile, float v) {
+  if (tile.clamp) return std::min(std::max(v, tile.lo), tile.hi);  // a NaN stays a NaN
+  if (tile.swish) return v * std::min(1.0f, std::max(0.0f, v / 6.0f + 0.5f)) * tile.mul + tile.add;
+  return v;
 }
 
 /// Vectors of a panel with this many columns.

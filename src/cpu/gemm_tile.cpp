@@ -174,6 +174,13 @@ TENON_INLINE void store_first(V v, float* p, int64_t count) {
 #endif
 }
 
+TENON_INLINE V hard_swish(const Tile& t, V x) {
+  const D d;
+  const V gate = hn::MulAdd(x, hn::Set(d, 1.0f / 6), hn::Set(d, 0.5f));
+  const V y = hn::Mul(x, hn::Min(hn::Set(d, 1.0f), hn::Max(hn::Zero(d), gate)));
+  return hn::MulAdd(y, hn::Set(d, t.mul), hn::Set(d, t.add));
+}
+
 template <int MR, int NV>
 TENON_INLINE void finish(const Tile& shared, V (&acc)[MR][NV]) {
   const D d;
@@ -194,6 +201,11 @@ TENON_INLINE void finish(const Tile& shared, V (&acc)[MR][NV]) {
     TENON_UNROLL
     for (int r = 0; r < MR; ++r) TENON_UNROLL
     for (int j = 0; j < NV; ++j) acc[r][j] = hn::Min(hi, hn::Max(lo, acc[r][j]));
+  }
+  if (t.swish) {
+    TENON_UNROLL
+    for (int r = 0; r < MR; ++r) TENON_UNROLL
+    for (int j = 0; j < NV; ++j) acc[r][j] = hard_swish(t, acc[r][j]);
   }
   float* c = t.c;
   if (tail == kLanes) {

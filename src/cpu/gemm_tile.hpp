@@ -25,6 +25,8 @@ struct Tile {
   bool accumulate;    // add what is in C
   bool clamp;         // limit to [lo, hi]
   float lo, hi;
+  bool swish;  // x * min(1, max(0, x / 6 + 0.5)) * mul + add, instead
+  float mul, add;
 };
 
 constexpr int kMaxTileRows = 14;

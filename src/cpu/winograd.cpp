@@ -113,6 +113,7 @@ void transform_output(const Run& run, int64_t panel, int64_t cols, int64_t tile_
   out.point = run.plan.out_point, out.bias = bias.values;
   out.row = args.dst_strides.row, out.pixel = args.dst_strides.pixel, out.channels = cols;
   out.clamp = act.clamp, out.lo = act.lo, out.hi = act.hi;
+  out.swish = act.swish, out.mul = act.mul, out.add = act.add;
   for (int64_t tile = tile_begin; tile < tile_end; ++tile) {
     const TilePosition at = position(run.plan, tile);
     out.points = points + (tile - tile_begin) * width;

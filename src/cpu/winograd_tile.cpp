@@ -107,6 +107,13 @@ void input(const WinogradInput& in) {
   }
 }
 
+TENON_INLINE V hard_swish(const WinogradOutput& o, V x) {
+  const D d;
+  const V gate = hn::MulAdd(x, hn::Set(d, 1.0f / 6), hn::Set(d, 0.5f));
+  const V y = hn::Mul(x, hn::Min(hn::Set(d, 1.0f), hn::Max(hn::Zero(d), gate)));
+  return hn::MulAdd(y, hn::Set(d, o.mul), hn::Set(d, o.add));
+}
+
 TENON_INLINE void store_first(V v, float* p, int64_t count) {
   HWY_ALIGN float buffer[kLanes];
   hn::Store(v, D(), buffer);
@@ -139,6 +146,7 @@ void output(const WinogradOutput& shared) {
         if (x >= o.columns) continue;
         V v = hn::Add(out[x], bias);
         if (o.clamp) v = hn::Min(hn::Set(d, o.hi), hn::Max(hn::Set(d, o.lo), v));
+        if (o.swish) v = hard_swish(o, v);
         float* to = o.dst + y * o.row + x * o.pixel + c;
         if (lanes == kLanes) {
           hn::StoreU(v, d, to);

@@ -34,6 +34,8 @@ struct WinogradOutput {
   int64_t channels;
   bool clamp;
   float lo, hi;
+  bool swish;  // as in cpu/gemm_tile.hpp
+  float mul, add;
 };
 
 struct WinogradKernels {

@@ -180,6 +180,40 @@ class Rows {
   int64_t col_begin_;
 };
 
+// The scalar constant beside `x` in a node of two operands.
+std::optional<float> scalar_beside(const Graph& e, const Node& n, ValueId x) {
+  if (n.inputs.size() != 2 || (n.inputs[0] == x) == (n.inputs[1] == x)) return std::nullopt;
+  const Value& other = e.value(n.inputs[n.inputs[0] == x ? 1 : 0]);
+  if (!other.is_constant() || other.constant.size() != 1 || other.constant.dtype() != DType::kFloat32)
+    return std::nullopt;
+  return static_cast<float>(other.constant.at(0));
+}
+
+// HardSwish, and perhaps a multiplication by and then an addition of a scalar behind it.
+bool is_hard_swish(const Graph& e, float& mul, float& add) {
+  if (e.inputs.size() != 1 || e.outputs.size() != 1) return false;
+  ValueId at = e.inputs[0];
+  int nodes = 0;
+  mul = 1, add = 0;
+  for (const char* op : {"HardSwish", "Mul", "Add"}) {
+    const auto& uses = e.value(at).uses;
+    if (at == e.outputs[0] || uses.size() != 1 || e.is_output(at)) break;
+    const Node& n = e.node(uses[0].node);
+    if (n.op != op) {
+      if (nodes == 0) return false;
+      continue;
+    }
+    if (nodes > 0) {
+      const auto scalar = scalar_beside(e, n, at);
+      if (!scalar) return false;
+      (n.op == "Mul" ? mul : add) = *scalar;
+    }
+    ++nodes;
+    at = n.outputs[0];
+  }
+  return at == e.outputs[0] && nodes == e.node_count();
+}
+
 // Relu and Clip with constant bounds alone are done in the kernel's registers.
 bool in_registers(const Graph& e, cpu::Epilogue::Act& act, float& lo, float& hi) {
   if (e.inputs.size() != 1 || e.node_count() != 1) return false;
@@ -329,6 +363,10 @@ std::optional<RowEpilogue> RowEpilogue::make(const Problem& p, std::vector<int> 
     return std::nullopt;
   }
   if (graph == nullptr || in_registers(*graph, e.act_, e.lo_, e.hi_)) return e;
+  if (is_hard_swish(*graph, e.mul_, e.add_)) {
+    e.act_ = cpu::Epilogue::kHardSwish;
+    return e;
+  }
   e.first_extra_ = p.extra_begin();
   std::vector<DType> types{DType::kFloat32};
   const Dims& out = p.out[0].dims;
@@ -352,6 +390,8 @@ cpu::Epilogue RowEpilogue::bind(const void* const* in, const float* bias, Bound&
   out.act = act_;
   out.lo = lo_;
   out.hi = hi_;
+  out.mul = mul_;
+  out.add = add_;
   if (!tape_) return out;
   bound.epilogue = this;
   for (size_t i = 0; i < extras_.size(); ++i) bound.extras[i] = in[first_extra_ + i];

@@ -81,7 +81,7 @@ class RowEpilogue {
                     int64_t cols);
 
   cpu::Epilogue::Act act_ = cpu::Epilogue::kNone;
-  float lo_ = 0, hi_ = 0;
+  float lo_ = 0, hi_ = 0, mul_ = 1, add_ = 0;
   std::optional<cpu::Tape> tape_;
   std::vector<RowOperand> extras_;
   std::vector<int64_t> row_dims_;

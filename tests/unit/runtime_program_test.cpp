@@ -210,6 +210,25 @@ TEST(Program, ProductsWithAScalarBehind) {
       "  m = Gemm<alpha=0.5>(x, w, b)  y = Mul(m, c) }");
 }
 
+TEST(Program, HardSwishInRegistersInEveryKernel) {
+  const std::string tail =
+      "k = float32[] {0.7}  q = float32[1] {-0.2}  h = HardSwish(c)  m = Mul(k, h)  y = Add(m, q) }";
+  check("graph main (float32[1,17,9,10] x, float32[35,17,3,3] w = random(1)) => (y) { c = Conv<pads=[1,1,1,1]>(x, w) " +
+        tail);
+  check("graph main (float32[2,16,13,3] x, float32[33,16,2,2] w = random(1)) => (y) { c = Conv<strides=[2,1]>(x, w) " +
+        tail);
+  check("graph main (float32[1,21,6,7] x, float32[21,1,3,3] w = random(1)) => (y) { c = Conv<group=21>(x, w) " + tail);
+  check(
+      "graph main (float32[1,8,6,7] x, float32[8,9,3,3] w = random(1)) => (y) { c = ConvTranspose<strides=[4,4]>(x, "
+      "w) " +
+      tail);
+  for (int rows : {2, 19}) {
+    check(fmt::format("graph main (float32[{},24] x, float32[24,37] w = random(1)) => (y) {{ c = MatMul(x, w) ", rows) +
+          tail);
+    check(fmt::format("graph main (float32[3,{},24] x, float32[3,24,37] w) => (y) {{ c = MatMul(x, w) ", rows) + tail);
+  }
+}
+
 TEST(Program, OutputsThatNothingComputes) {
   check("graph main (float32[2,3] x, float32[2] c = {1, 2}) => (x, c, y, y) { y = Relu(x) }");
   check("graph main (float32[2,3] x) => (y, z, y) { y = Identity(x)  s = int64[1] {6}  z = Reshape(x, s) }");
