@@ -1,6 +1,7 @@
 #include "graph/interpret.hpp"
 
 #include "base/error.hpp"
+#include "graph/body.hpp"
 #include "graph/text.hpp"
 
 namespace tenon {
@@ -42,6 +43,36 @@ std::vector<Datum> interpret_fused(const Node& node, const OpTable& ops, std::sp
   return outputs;
 }
 
+// A composite: a graph of this node alone, with the body in its place.
+std::vector<Datum> interpret_body(const Node& node, const OpTable& ops, std::span<const Datum* const> inputs) {
+  Graph g;
+  std::vector<ValueId> own;
+  std::vector<Datum> arguments;
+  for (const Datum* d : inputs) {
+    own.push_back(kNone);
+    if (d == nullptr) continue;
+    expect(d->is_tensor(), "{}: its inputs must be tensors", node.op);
+    own.back() = g.add_input(fmt::format("x{}", arguments.size()), Type::tensor(d->tensor));
+    arguments.push_back(*d);
+  }
+  std::vector<std::string> names;
+  for (size_t i = 0; i < node.outputs.size(); ++i)
+    names.push_back(node.outputs[i] == kNone ? "" : fmt::format("y{}", i));
+  NodeId id = g.add_node(node.op, std::move(own), std::move(names), node.attrs, node.name);
+  std::vector<size_t> wanted;
+  for (size_t i = 0; i < node.outputs.size(); ++i) {
+    if (node.outputs[i] == kNone) continue;
+    wanted.push_back(i);
+    g.outputs.push_back(g.node(id).outputs[i]);
+  }
+  if (!expand_body(g, id, ops)) {
+    fail(Code::kUnsupported, "operator {} has no reference for these inputs and attributes", node.op);
+  }
+  std::vector<Datum> results = interpret(g, ops, arguments), outputs(node.outputs.size());
+  for (size_t i = 0; i < wanted.size(); ++i) outputs[wanted[i]] = results[i];
+  return outputs;
+}
+
 }  // namespace
 
 BodyRuntime*& body_runtime() noexcept {
@@ -58,14 +89,7 @@ std::vector<Datum> interpret_node(const Node& node, const OpTable& ops, std::spa
     op.reference(context);
     return outputs;
   }
-  if (op.body.empty()) fail(Code::kUnsupported, "operator {} has no reference", node.op);
-  GraphPtr body = parse_graph(op.body);
-  std::vector<Datum> arguments;
-  for (size_t i = 0; i < body->inputs.size(); ++i) {
-    if (i >= inputs.size() || inputs[i] == nullptr) fail(Code::kInvalidArgument, "{}: input {} is missing", node.op, i);
-    arguments.push_back(*inputs[i]);
-  }
-  return interpret(*body, ops, arguments);
+  return interpret_body(node, ops, inputs);
 }
 
 std::vector<Datum> interpret(const Graph& graph, const OpTable& ops, std::span<const Datum> inputs,

@@ -272,6 +272,32 @@ Attr substituted(const Attr& attr, const Match& m, bool& absent) {
   return absent ? attr : *value;
 }
 
+// Attr<value=$name, otherwise=1.5>(): a number in the type of the body's first input; integers and their lists are
+// int64.
+ValueId attribute_value(Graph& g, const Graph& body, const Node& n, const Match& names) {
+  bool absent;
+  const Attr* value = n.attrs.find("value");
+  TENON_CHECK(value != nullptr);
+  Attr attr = substituted(*value, names, absent);
+  if (absent) {
+    const Attr* otherwise = n.attrs.find("otherwise");
+    TENON_CHECK(otherwise != nullptr);
+    attr = *otherwise;
+  }
+  if (const auto* i = std::get_if<int64_t>(&attr)) return g.add_constant(Tensor::scalar(*i));
+  if (const auto* list = std::get_if<Ints>(&attr)) {
+    Tensor t = Tensor::allocate(DType::kInt64, {static_cast<int64_t>(list->size())});
+    for (size_t k = 0; k < list->size(); ++k) t.set_int(static_cast<int64_t>(k), (*list)[k]);
+    return g.add_constant(std::move(t));
+  }
+  const auto* number = std::get_if<double>(&attr);
+  TENON_CHECK(number != nullptr);
+  DType type = body.inputs.empty() ? DType::kFloat32 : names.type(body.value(body.inputs[0]).name).dtype;
+  Tensor t = Tensor::allocate(is_floating(type) ? type : DType::kFloat32, {});
+  t.set(0, *number);
+  return g.add_constant(std::move(t));
+}
+
 }  // namespace
 
 ValueId Match::value(std::string_view name) const {
@@ -307,6 +333,10 @@ std::vector<ValueId> instantiate(Graph& g, const Graph& body, const Match& names
   };
   for (NodeId id : body.order()) {
     const Node& n = body.node(id);
+    if (n.op == "Attr") {
+      map[n.outputs[0]] = attribute_value(g, body, n, names);
+      continue;
+    }
     std::vector<ValueId> inputs;
     for (ValueId v : n.inputs) inputs.push_back(moved(v));
     while (!inputs.empty() && inputs.back() == kNone) inputs.pop_back();

@@ -65,6 +65,9 @@ Selection select_tactics(const Graph& graph, const TacticTable& tactics, ThreadP
 /// changed the graph or a body in it. Bodies of control flow are compacted.
 bool inline_refused(Graph& graph, const TacticTable& tactics, const OpTable& ops, int threads);
 
+/// Replaces composite ops (Op::body) that no tactic is willing to run by their bodies. True when it changed the graph.
+bool expand_refused(Graph& graph, const TacticTable& tactics, const OpTable& ops, int threads);
+
 /// What a timing depends on: op, attributes, epilogue, operand types, shapes and formats, tactic, ISA, threads.
 std::string timing_key(const Graph& graph, const Node& node, const Problem& problem, std::string_view tactic);
 

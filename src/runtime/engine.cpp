@@ -180,6 +180,11 @@ GraphPtr EngineCore::specialize(const std::vector<Dims>& dims) const {
     if (t.is_tensor()) t.shape = to_shape(dims[i]);
   }
   optimize(*g, ops_, options_.optimize);
+  if (options_.optimize.stop_after.empty() && expand_refused(*g, tactics_, ops_, options_.threads)) {
+    OptimizeOptions parts = options_.optimize;  // without what would put them together again
+    parts.disabled.insert({"fuse_attention", "fuse_normalization", "fuse_activation"});
+    optimize(*g, ops_, parts);
+  }
   if (inline_refused(*g, tactics_, ops_, options_.threads)) g->compact();
   return g;
 }

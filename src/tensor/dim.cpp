@@ -115,19 +115,46 @@ bool operator==(const Dim& a, const Dim& b) {
   return true;
 }
 
+// A minimum or maximum is kept on one level, without repeats and without what a difference decides: max(max(A,B),A) is
+// max(A,B), so that broadcasting does not make expressions grow.
 Dim Dim::function(int kind, const Dim& a, const Dim& b) {
-  std::string x = a.text(), y = b.text();
-  const Dim *p = &a, *q = &b;
-  if (kind != kFloorDiv && y < x) {  // commutative: one order
-    std::swap(x, y);
-    std::swap(p, q);
+  auto atom = [kind](const Dim& x, const Dim& y) {
+    std::string p = x.text(), q = y.text();
+    std::string text = kind == kProduct    ? "mul(" + p + "," + q + ")"
+                       : kind == kFloorDiv ? "floor(" + p + "/" + q + ")"
+                       : kind == kMin      ? "min(" + p + "," + q + ")"
+                                           : "max(" + p + "," + q + ")";
+    if (text.size() > kMaxText) return symbol("_e" + std::to_string(std::hash<std::string>()(text) & 0xffffffffu));
+    return from_atom(std::make_shared<Atom>(Atom{kind, std::move(text), x, y}));
+  };
+  bool in_order = a.text() <= b.text();  // commutative: one order
+  if (kind == kFloorDiv || (kind == kProduct && in_order)) return atom(a, b);
+  if (kind == kProduct) return atom(b, a);
+  std::vector<Dim> parts;
+  std::vector<const Dim*> open{&b, &a};
+  while (!open.empty()) {
+    const Dim* d = open.back();
+    open.pop_back();
+    bool lone = d->constant_ == 0 && d->terms_.size() == 1 && d->terms_[0].factor == 1;
+    if (lone && d->terms_[0].atom->kind == kind) {
+      open.push_back(&d->terms_[0].atom->b);
+      open.push_back(&d->terms_[0].atom->a);
+      continue;
+    }
+    bool absorbed = false;
+    for (Dim& known : parts) {
+      Dim difference = known - *d;
+      if (!difference.is_const()) continue;
+      if (kind == kMax ? difference.constant_ < 0 : difference.constant_ > 0) known = *d;
+      absorbed = true;
+      break;
+    }
+    if (!absorbed) parts.push_back(*d);
   }
-  std::string text = kind == kProduct    ? "mul(" + x + "," + y + ")"
-                     : kind == kFloorDiv ? "floor(" + x + "/" + y + ")"
-                     : kind == kMin      ? "min(" + x + "," + y + ")"
-                                         : "max(" + x + "," + y + ")";
-  if (text.size() > kMaxText) return symbol("_e" + std::to_string(std::hash<std::string>()(text) & 0xffffffffu));
-  return from_atom(std::make_shared<Atom>(Atom{kind, std::move(text), *p, *q}));
+  std::sort(parts.begin(), parts.end(), [](const Dim& x, const Dim& y) { return x.text() < y.text(); });
+  Dim out = parts.back();
+  for (size_t i = parts.size() - 1; i-- > 0;) out = atom(parts[i], out);
+  return out;
 }
 
 Dim Dim::floor_div(const Dim& a, const Dim& b) {

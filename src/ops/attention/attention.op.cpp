@@ -199,6 +199,31 @@ void attention(RefContext& ctx) {
   store_heads(ctx, 0, type, flat);
 }
 
+// The plain forms, by heads; the rest of the attributes is the reference's alone.
+constexpr std::string_view kBody = R"(
+(undefined[B,H,S,D] q, undefined[B,H,T,D] k, undefined[B,H,T,E] v) => (y) {
+  size = Shape<start=3>(q)  number = CastLike(size, q)  root = Sqrt(number)
+  kt = Transpose<perm=[0, 1, 3, 2]>(k)  p = MatMul(q, kt)  s = Div(p, root)  w = Softmax<axis=-1>(s)  y = MatMul(w, v)
+}
+or
+(undefined[B,H,S,D] q, undefined[B,H,T,D] k, undefined[B,H,T,E] v) => (y) {
+  f = Attr<value=$scale, otherwise=1.0>()
+  kt = Transpose<perm=[0, 1, 3, 2]>(k)  p = MatMul(q, kt)  s = Mul(p, f)  w = Softmax<axis=-1>(s)  y = MatMul(w, v)
+}
+or
+(undefined[B,H,S,D] q, undefined[B,H,T,D] k, undefined[B,H,T,E] v, float32[X,Y,Z,T] mask) => (y) {
+  size = Shape<start=3>(q)  number = CastLike(size, q)  root = Sqrt(number)
+  kt = Transpose<perm=[0, 1, 3, 2]>(k)  p = MatMul(q, kt)  s = Div(p, root)  m = Add(s, mask)
+  w = Softmax<axis=-1>(m)  y = MatMul(w, v)
+}
+or
+(undefined[B,H,S,D] q, undefined[B,H,T,D] k, undefined[B,H,T,E] v, float32[X,Y,Z,T] mask) => (y) {
+  f = Attr<value=$scale, otherwise=1.0>()
+  kt = Transpose<perm=[0, 1, 3, 2]>(k)  p = MatMul(q, kt)  s = Mul(p, f)  m = Add(s, mask)
+  w = Softmax<axis=-1>(m)  y = MatMul(w, v)
+}
+)";
+
 }  // namespace
 
 void define_attention_ops(OpTable& table) {
@@ -209,6 +234,7 @@ void define_attention_ops(OpTable& table) {
              .max_outputs = 4,
              .infer = infer_attention,
              .reference = attention,
+             .body = kBody,
              .attrs = {"is_causal", "kv_num_heads", "left_window_size", "q_num_heads", "qk_matmul_output_mode",
                        "right_window_size", "scale", "softcap", "softmax_precision"}});
 }

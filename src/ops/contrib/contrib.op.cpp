@@ -233,6 +233,32 @@ void biased_gelu(RefContext& ctx) {
   store_doubles(ctx.make(0, x.dtype(), x.dims()), values);
 }
 
+// --- composites: a body says it all (graph/body.hpp) ------------------------------------------------------------
+
+// Sum and normalise; the sum is output 3, the statistics are for training.
+constexpr std::string_view kSkipLayerNorm = R"(
+(x, skip, scale) => (y) { s = Add(x, skip)  y = LayerNormalization<epsilon=$epsilon>(s, scale) }
+or
+(x, skip, scale, shift) => (y) { s = Add(x, skip)  y = LayerNormalization<epsilon=$epsilon>(s, scale, shift) }
+or
+(x, skip, scale, shift, bias) => (y) {
+  b = Add(x, bias)  s = Add(b, skip)  y = LayerNormalization<epsilon=$epsilon>(s, scale, shift)
+}
+)";
+constexpr std::string_view kSkipRmsNorm = R"(
+(x, skip, scale) => (y) { s = Add(x, skip)  y = RMSNormalization<epsilon=$epsilon>(s, scale) }
+or
+(x, skip, scale, bias) => (y) { b = Add(x, bias)  s = Add(b, skip)  y = RMSNormalization<epsilon=$epsilon>(s, scale) }
+)";
+constexpr std::string_view kQuickGelu = R"(
+(x) => (y) { a = Attr<value=$alpha, otherwise=1.702>()  m = Mul(x, a)  s = Sigmoid(m)  y = Mul(x, s) }
+)";
+constexpr std::string_view kMultiHead = R"(
+(undefined[B,S,I] q, undefined[B,T,I] k, undefined[B,T,K] v) => (y) {
+  y = Attention<q_num_heads=$num_heads, kv_num_heads=$num_heads, scale=$scale, is_causal=$unidirectional>(q, k, v)
+}
+)";
+
 }  // namespace
 
 void define_contrib_ops(OpTable& table) {
@@ -262,6 +288,21 @@ void define_contrib_ops(OpTable& table) {
   add("Gelu", "x * Phi(x).", 1, 1, infer_same, biased_gelu<gelu>, {});
   add("BiasGelu", "Gelu(x + bias).", 2, 2, infer_same, biased_gelu<gelu>, {});
   add("FastGelu", "The tanh form of Gelu(x + bias).", 1, 2, infer_same, biased_gelu<fast_gelu>, {});
+  auto compose = [&](const char* name, std::string_view doc, int least, int most, std::string_view body,
+                     Strings attrs) {
+    table.add({.name = std::string("com.microsoft.") + name,
+               .doc = doc,
+               .min_inputs = least,
+               .max_inputs = most,
+               .infer = infer_same,
+               .body = body,
+               .attrs = std::move(attrs)});
+  };
+  compose("SkipLayerNormalization", "LayerNormalization(x + skip).", 3, 5, kSkipLayerNorm, {"epsilon"});
+  compose("SkipSimplifiedLayerNormalization", "RMSNormalization(x + skip).", 3, 4, kSkipRmsNorm, {"epsilon"});
+  compose("QuickGelu", "x * Sigmoid(alpha * x).", 1, 1, kQuickGelu, {"alpha"});
+  compose("MultiHeadAttention", "Attention of (batch, length, heads * size) without masks or caches.", 3, 3, kMultiHead,
+          {"num_heads", "scale", "unidirectional"});
 }
 
 }  // namespace tenon

@@ -334,6 +334,20 @@ Strings attributes(EwOp op) {
   }
 }
 
+// What an activation means in simpler ops (graph/body.hpp).
+std::string_view body_of(EwOp op) {
+  switch (op) {
+    case EwOp::kGelu:
+      return "(x) => (y) { r = Mul(x, 0.7071067811865476)  e = Erf(r)  a = Add(e, 1.0)  m = Mul(x, a)  y = Mul(m, 0.5) "
+             "}";
+    case EwOp::kHardSwish:
+      return "(x) => (y) { s = HardSigmoid<alpha=0.16666666666666667, beta=0.5>(x)  y = Mul(x, s) }";
+    case EwOp::kMish: return "(x) => (y) { s = Softplus(x)  t = Tanh(s)  y = Mul(x, t) }";
+    case EwOp::kSoftplus: return "(x) => (y) { e = Exp(x)  a = Add(e, 1.0)  y = Log(a) }";
+    default: return {};
+  }
+}
+
 }  // namespace
 
 void define_elementwise_ops(OpTable& table) {
@@ -351,6 +365,7 @@ void define_elementwise_ops(OpTable& table) {
                .max_inputs = about.arity,
                .infer = infer,
                .reference = reference,
+               .body = body_of(op),
                .elementwise = true,
                .commutative = commutative,
                .attrs = attributes(op)});

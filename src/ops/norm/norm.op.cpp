@@ -175,11 +175,55 @@ void lrn(RefContext& ctx) {
   store_doubles(ctx.make(0, x.dtype(), d), result);
 }
 
+// --- bodies (graph/body.hpp) -------------------------------------------------------------------------------------
+
+// The axes from $axis on, of whatever rank, as shape arithmetic: it folds.
+#define TENON_LAST_AXES \
+  "  shape = Shape(x)  rank = Size(shape)  a = Attr<value=$axis, otherwise=-1>()  up = Add(a, rank)\n" \
+  "  first = Mod(up, rank)  axes = Range(first, rank, 1)  stash = Attr<value=$stash_type, otherwise=1>()\n" \
+  "  e = Attr<value=$epsilon, otherwise=0.00001>()\n"
+
+#define TENON_LAYER_NORM \
+  TENON_LAST_AXES \
+  "  m = ReduceMean(x, axes)  d = Sub(x, m)  q = Mul(d, d)  v = ReduceMean(q, axes)  w = Add(v, e)\n" \
+  "  r = Sqrt(w)  n = Div(d, r)\n"
+
+constexpr std::string_view kLayerNormBody =
+    "(x, scale) => (y) {\n" TENON_LAYER_NORM
+    "  y = Mul(n, scale)\n}\n"
+    "or\n"
+    "(x, scale, bias) => (y) {\n" TENON_LAYER_NORM "  k = Mul(n, scale)  y = Add(k, bias)\n}\n";
+
+constexpr std::string_view kRmsNormBody =
+    "(x, scale) => (y) {\n" TENON_LAST_AXES
+    "  q = Mul(x, x)  v = ReduceMean(q, axes)  w = Add(v, e)  r = Sqrt(w)  n = Div(x, r)  y = Mul(n, scale)\n}\n";
+
+constexpr std::string_view kInstanceNormBody = R"(
+(x, scale, bias) => (y) {
+  shape = Shape(x)  rank = Size(shape)  plane = Range(2, rank, 1)  e = Attr<value=$epsilon, otherwise=0.00001>()
+  m = ReduceMean(x, plane)  d = Sub(x, m)  q = Mul(d, d)  v = ReduceMean(q, plane)  w = Add(v, e)  r = Sqrt(w)
+  n = Div(d, r)  less = Sub(rank, 1)  behind = Range(1, less, 1)
+  s = Unsqueeze(scale, behind)  k = Mul(n, s)  b = Unsqueeze(bias, behind)  y = Add(k, b)
+}
+)";
+
+constexpr std::string_view kGroupNormBody = R"(
+(x, scale, bias) => (y) {
+  stash = Attr<value=$stash_type, otherwise=1>()  e = Attr<value=$epsilon, otherwise=0.00001>()
+  shape = Shape(x)  rank = Size(shape)  groups = Attr<value=$num_groups>()
+  zero = int64[1] {0}  one = int64[1] {1}  rest = int64[1] {-1}  last = int64[1] {2}
+  g = Reshape(groups, one)  joined = Concat<axis=0>(zero, g, rest)  t = Reshape(x, joined)
+  m = ReduceMean(t, last)  d = Sub(t, m)  q = Mul(d, d)  v = ReduceMean(q, last)  w = Add(v, e)  r = Sqrt(w)
+  u = Div(d, r)  n = Reshape(u, shape)  less = Sub(rank, 1)  behind = Range(1, less, 1)
+  s = Unsqueeze(scale, behind)  k = Mul(n, s)  b = Unsqueeze(bias, behind)  y = Add(k, b)
+}
+)";
+
 }  // namespace
 
 void define_norm_ops(OpTable& table) {
   auto add = [&](const char* name, std::string_view doc, int least, int most, auto infer, auto reference, Strings attrs,
-                 int outputs = 1) {
+                 int outputs = 1, std::string_view body = {}) {
     table.add({.name = name,
                .doc = doc,
                .min_inputs = least,
@@ -187,16 +231,17 @@ void define_norm_ops(OpTable& table) {
                .max_outputs = outputs,
                .infer = infer,
                .reference = reference,
+               .body = body,
                .attrs = std::move(attrs)});
   };
   add("LayerNormalization", "(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axes from `axis`.", 2,
-      3, infer_layer_norm, layer_norm, {"axis", "epsilon", "stash_type"}, 3);
+      3, infer_layer_norm, layer_norm, {"axis", "epsilon", "stash_type"}, 3, kLayerNormBody);
   add("RMSNormalization", "x / sqrt(mean of squares + epsilon) * scale over the last axes from `axis`.", 2, 2,
-      infer_same, layer_norm, {"axis", "epsilon", "stash_type"});
+      infer_same, layer_norm, {"axis", "epsilon", "stash_type"}, 1, kRmsNormBody);
   add("InstanceNormalization", "Each channel of each image normalised, then scaled and shifted.", 3, 3, infer_same,
-      instance_norm, {"epsilon"});
+      instance_norm, {"epsilon"}, 1, kInstanceNormBody);
   add("GroupNormalization", "Each group of channels normalised, then each channel scaled and shifted.", 3, 3,
-      infer_same, group_norm, {"epsilon", "num_groups", "stash_type"});
+      infer_same, group_norm, {"epsilon", "num_groups", "stash_type"}, 1, kGroupNormBody);
   add("LpNormalization", "x / its p-norm along an axis.", 1, 1, infer_same, lp_norm, {"axis", "p"});
   add("MeanVarianceNormalization", "(x - mean) / deviation over axes.", 1, 1, infer_same, mean_variance_norm, {"axes"});
   add("LRN", "x / (bias + alpha / size * the sum of squares of nearby channels) ^ beta.", 1, 1, infer_same, lrn,
