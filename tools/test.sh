@@ -23,6 +23,13 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 # Configuring again notices test files that were added and GoogleTest installed since.
 build() { RECONFIGURE=1 JOBS=$jobs tools/build.sh "$@"; }
 
+# The CUDA kernels are compiled, not run; without NVRTC that test skips itself.
+if TENON_NVRTC=$(tools/nvrtc.sh); then
+  export TENON_NVRTC
+else
+  echo '*** no NVRTC: the CUDA kernels WILL NOT BE COMPILED ***'
+fi
+
 run_ctest() {  # preset, then further options of ctest
   local preset=$1
   shift

@@ -240,7 +240,7 @@ Json summary(const BenchVerb& o, const EngineCore& engine, const Program& progra
       inputs.empty() || !inputs[0].is_tensor() || inputs[0].tensor.rank() == 0 ? 1 : inputs[0].tensor.dims()[0];
   Json j;
   j["model"] = o.model.model;
-  j["device"] = "cpu";
+  j["device"] = o.model.device;
   j["isa"] = cpu::isa_name();
   j["threads"] = engine.pool()->threads();
   j["batch"] = batch;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <csignal>
 #include <fstream>
 
@@ -16,6 +17,7 @@
 #include "graph/text.hpp"
 #include "onnx/import.hpp"
 #include "ops/op_table.hpp"
+#include "tactic/cuda.hpp"
 
 namespace tenon::cli {
 namespace {
@@ -181,7 +183,8 @@ void add_shape_options(CLI::App& app, ModelOptions& o) {
 void add_device_options(CLI::App& app, ModelOptions& o) {
   app.add_option("--threads", o.threads, "CPU threads (default: one for each physical core)")
       ->check(CLI::Range(0, 4096));
-  app.add_option("--device", o.device, "cpu (cuda is not available in this build)");
+  app.add_option("--device", o.device, "cpu, or cuda, cuda:1, ...: an NVIDIA GPU");
+  app.add_flag("--tf32", o.tf32, "Let products in float32 round their factors to TF32 on a GPU: faster, 3 digits");
 }
 
 void add_tuning_options(CLI::App& app, ModelOptions& o) {
@@ -235,13 +238,30 @@ void add_model_options(CLI::App& app, ModelOptions& o, const std::string& names)
   add_pass_options(app, o);
 }
 
-EngineOptions engine_options(const ModelOptions& o) {
-  if (o.device != "cpu" && o.device != "cpu:0") {
-    fail(Code::kUnsupported, "device '{}' is not available: this Tenon runs on the CPU (--device cpu)", o.device);
+namespace {
+
+// "cuda" or "cuda:1".
+void use_cuda(EngineOptions& e, const std::string& device, bool tf32) {
+  int ordinal = 0;
+  bool known = device == "cuda";
+  if (device.starts_with("cuda:")) {
+    const char* end = device.data() + device.size();
+    auto [at, error] = std::from_chars(device.data() + 5, end, ordinal);
+    known = error == std::errc() && at == end && ordinal >= 0;
   }
+  if (!known) fail(Code::kUnsupported, "there is no device '{}'; devices are cpu, cuda, cuda:0, cuda:1, ...", device);
+  CudaRuntime::open(ordinal).tf32 = tf32;
+  e.tactics = &cuda_tactics();
+  e.level = std::min(e.level, 1);  // tile shapes are measured while kernels are prepared, on the device
+}
+
+}  // namespace
+
+EngineOptions engine_options(const ModelOptions& o) {
   EngineOptions e;
   e.threads = o.threads;
   e.level = o.level;
+  if (o.device != "cpu" && o.device != "cpu:0") use_cuda(e, o.device, o.tf32);
   e.budget_seconds = o.budget;
   e.timing_cache = o.timing_cache;
   e.rebuild = !o.no_rebuild;

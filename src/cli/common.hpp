@@ -51,6 +51,7 @@ struct ModelOptions {
   int64_t batch = 0;  ///< the first dimension of every input whose first dimension is symbolic
   int threads = 0;
   std::string device = "cpu";
+  bool tf32 = false;
   int level = 2;
   double budget = 20;
   std::string timing_cache;

@@ -212,6 +212,7 @@ class Params {
 class Function {
  public:
   Function() = default;
+  explicit operator bool() const noexcept { return handle_ != nullptr; }
   void launch(const Stream& stream, const LaunchShape& shape, const Params& params) const;
   int registers() const { return attribute(FunctionAttribute::kRegisters); }
   int local_bytes() const { return attribute(FunctionAttribute::kLocalBytes); }

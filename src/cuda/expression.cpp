@@ -79,7 +79,14 @@ void Expression::output(Value x) {
   outputs_.push_back(x);
 }
 
-bool Expression::identity() const noexcept { return outputs_.size() == 1 && values_[outputs_[0]] == "@0"; }
+void Expression::add_to_first() {
+  TENON_CHECK(inputs_ > 0 && added_ < 0);
+  added_ = inputs_++;
+}
+
+bool Expression::identity() const noexcept {
+  return added_ < 0 && outputs_.size() == 1 && values_[outputs_[0]] == "@0";
+}
 
 std::string Expression::functions() const {
   std::string text = "namespace ew {\n";
@@ -99,7 +106,9 @@ std::string Expression::body(const std::vector<std::string>& inputs, const std::
   std::string text;
   for (size_t i = 0; i < values_.size(); ++i) {
     const std::string& v = values_[i];
-    text += fmt::format("    float v{} = {};\n", i, v[0] == '@' ? inputs[std::stoul(v.substr(1))] : v);
+    std::string value = v[0] == '@' ? inputs[std::stoul(v.substr(1))] : v;
+    if (v == "@0" && added_ >= 0) value += " + " + inputs[static_cast<size_t>(added_)];
+    text += fmt::format("    float v{} = {};\n", i, value);
   }
   for (size_t j = 0; j < stores.size(); ++j) text += fmt::format("    {} = v{};\n", stores[j], outputs_[j]);
   return text;

@@ -29,6 +29,8 @@ class Expression {
   Value quantize(Value x, Value scale, Value zero, float lo, float hi);
   Value dequantize(Value x, Value scale, Value zero);
   void output(Value x);
+  /// One more input, which is added to input 0 before anything else sees it: a bias.
+  void add_to_first();
 
   int inputs() const noexcept { return inputs_; }
   int outputs() const noexcept { return static_cast<int>(outputs_.size()); }
@@ -45,7 +47,7 @@ class Expression {
   std::vector<std::string> values_;  // the text of each value; an input is "@i"
   std::vector<EwOp> used_;
   std::vector<Value> outputs_;
-  int inputs_ = 0;
+  int inputs_ = 0, added_ = -1;
 };
 
 /// Where an operand of a kernel whose results are rows of columns lies, in elements: row / row_div * row_stride +

@@ -166,6 +166,68 @@ KernelPlan plan_region(const Region& region) {
   return plan;
 }
 
+namespace {
+
+struct CopyDim {
+  int64_t size, from, to;
+};
+
+// Dimensions in the order of the target's strides, those merged that are one walk on both sides.
+std::vector<CopyDim> merged(const std::vector<int64_t>& dims, const std::vector<int64_t>& from,
+                            const std::vector<int64_t>& to) {
+  std::vector<CopyDim> all, out;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] != 1) all.push_back({dims[i], from[i], to[i]});
+  }
+  std::stable_sort(all.begin(), all.end(), [](const CopyDim& a, const CopyDim& b) { return a.to > b.to; });
+  for (const CopyDim& d : all) {
+    if (!out.empty() && out.back().from == d.from * d.size && out.back().to == d.to * d.size) {
+      out.back() = {out.back().size * d.size, d.from, d.to};
+    } else {
+      out.push_back(d);
+    }
+  }
+  if (out.empty()) out.push_back({1, 1, 1});
+  return out;
+}
+
+}  // namespace
+
+KernelPlan plan_copy(int element_bytes, std::vector<int64_t> dims, std::vector<int64_t> from, std::vector<int64_t> to) {
+  std::vector<CopyDim> walk = merged(dims, from, to);
+  int v = walk.back().from == 1 && walk.back().to == 1 ? 16 / element_bytes : 1;
+  auto fits = [&](int n) {
+    if (walk.back().size % n != 0) return false;
+    return std::all_of(walk.begin(), walk.end() - 1,
+                       [&](const CopyDim& d) { return d.from % n == 0 && d.to % n == 0; });
+  };
+  while (v > 1 && !fits(v)) v /= 2;
+  const char* type = element_bytes == 1 ? "u8" : element_bytes == 2 ? "u16" : element_bytes == 4 ? "u32" : "u64";
+  int64_t count = 1;
+  std::string text =
+      "#include \"prelude.cuh\"\nTENON_INLINE void region(const Operands& o, i64 index) {\n  i64 from = 0, to = 0;\n";
+  std::string steps;
+  for (const CopyDim& d : walk) count *= d.size;
+  text += fmt::format("  {} rest = index;\n", count < (int64_t{1} << 31) ? "u32" : "i64");
+  for (size_t i = walk.size(); i-- > 0;) {
+    text += fmt::format("  from += i64(rest % {0}) * {1}ll, to += i64(rest % {0}) * {2}ll;{3}\n", walk[i].size,
+                        walk[i].from, walk[i].to, i ? fmt::format(" rest /= {};", walk[i].size) : "");
+  }
+  text += fmt::format(
+      "  typedef Pack<{0}, OUT_VEC> P;\n  *reinterpret_cast<P*>(static_cast<{0}*>(o.out[0]) + to) = "
+      "*reinterpret_cast<const "
+      "P*>(static_cast<const {0}*>(o.in[0]) + from);\n}}\n",
+      type);
+  int threads = 256;
+  KernelPlan plan;
+  plan.source = source_of("pointwise.cu", define("COUNT", count) + define("OUT_VEC", v) + define("THREADS", threads),
+                          text, false);
+  plan.shape.grid[0] = blocks_for(ceil_div(count, v), threads);
+  plan.shape.block[0] = static_cast<unsigned>(threads);
+  plan.detail = fmt::format("copy, {} bytes a thread", v * element_bytes);
+  return plan;
+}
+
 // ---- Attention
 
 KernelPlan plan_attention(const Attention& a, const DeviceInfo& device) {

@@ -122,6 +122,10 @@ Params operand_params(const Operands& operands);
 
 KernelPlan plan_region(const Region& region);
 
+/// Copies elements of 1, 2, 4 or 8 bytes, bit for bit, between strides (in elements) over `dims`. operands.in[0],
+/// out[0].
+KernelPlan plan_copy(int element_bytes, std::vector<int64_t> dims, std::vector<int64_t> from, std::vector<int64_t> to);
+
 struct Attention {
   Math math = Math::kHalf;
   int batch = 1, heads = 1, share = 1, queries = 1, keys = 1, head = 64;

@@ -53,6 +53,13 @@ int copy_width(const Product& p) {
   return v;
 }
 
+/// The same for B, where it is not packed.
+int copy_width_b(const Product& p) {
+  int v = 16 / element_size(p.math);
+  while (v > 1 && (p.b_row % v != 0 || p.b_batch % v != 0 || p.depth() % v != 0)) v /= 2;
+  return v;
+}
+
 /// Rough seconds, to put the likely first: waves of blocks, each as long as its K steps and a fixed part.
 double estimate(const Product& p, const ProductTactic& t, const DeviceInfo& device) {
   bool wgmma = t.kind == ProductTactic::kWgmma;
@@ -98,13 +105,10 @@ std::string refuse(const Product& p, const ProductTactic& t, const DeviceInfo& d
   if (p.rows() > 0x7fffffff - 512) return "more than 2^31 rows";
   if (size == 2 && copy_width(p) < 2)
     return "an odd number of 16-bit elements in K or between rows of A: pad it to an even one";
-  if (p.b_row != 0 && (p.b_row * size % 16 != 0 || p.b_batch * size % 16 != 0))
-    return "rows of B that do not begin at multiples of 16 bytes";
+  if (p.b_row != 0 && size == 2 && copy_width_b(p) < 2) return "an odd number of 16-bit elements between rows of B";
   if (p.math == Math::kBFloat16 && device.capability() < 80) return "bfloat16 needs compute capability 8.0";
   if ((p.math == Math::kTF32 || p.math == Math::kTF32x3) && device.capability() < 80)
     return "TF32 needs compute capability 8.0";
-  if (p.b_row != 0 && p.depth() * size % 16 != 0 && p.b_row < ceil_div(p.depth() * size, 16) * 16 / size)
-    return "rows of B end inside 16 bytes";
   if (p.batches > 65535) return "more than 65,535 products at once";
   if (shared_bytes(t) > device.shared_per_block)
     return fmt::format("{} bytes of shared memory; the device has {}", shared_bytes(t), device.shared_per_block);
@@ -184,8 +188,9 @@ std::string common_defines(const Product& p, const ProductTactic& t, int vector,
 void plan_mma(KernelPlan& plan, const Product& p, const ProductTactic& t, std::string defines,
               const FilterLayout& layout) {
   defines += define("WARPS_M", t.warps_m) + define("WARPS_N", t.warps_n) + define("VEC_A", copy_width(p));
-  defines += define("B_LD", p.b_row ? p.b_row : layout.row) + define("B_CONSTANT", p.b_constant) +
-             define("BATCHED", p.batches > 1);
+  defines += define("VEC_B", p.b_row ? copy_width_b(p) : 16 / element_size(p.math));
+  defines += define("B_K", p.b_row ? p.depth() : layout.row) + define("B_LD", p.b_row ? p.b_row : layout.row) +
+             define("B_CONSTANT", p.b_constant) + define("BATCHED", p.batches > 1);
   defines += define("A_BATCH", p.a_batch) + define("B_BATCH", p.b_batch) + define("A_SHARE", p.a_share) +
              define("B_SHARE", p.b_share);
   plan.source.file = "conv_mma.cu";

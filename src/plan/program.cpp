@@ -10,6 +10,7 @@
 #include "plan/flow.hpp"
 #include "plan/layout.hpp"
 #include "tactic/copy.hpp"
+#include "tactic/libraries.hpp"
 
 namespace tenon {
 namespace {
@@ -287,7 +288,7 @@ class Builder {
         s.bodies.emplace_back();
         continue;
       }
-      s.bodies.push_back(build_program(spec->bodies[i], c.bodies[i], tactics_, weights_, options_));
+      s.bodies.push_back(build_program(spec->bodies[i], c.bodies[i], host_tactics(tactics_), weights_, options_));
       TENON_CHECK(s.bodies.back()->datum_count == 0);
     }
     s.kernel = make_flow_kernel(std::move(*spec), s.bodies, problem);

@@ -124,7 +124,7 @@ class Selector {
         SelectOptions options = options_;
         options.budget_seconds = std::max(0.0, left.count());
         options.progress = nullptr;
-        out_.inside[i].push_back(body ? Selector(*body, tactics_, pool_, options).run() : Selection{});
+        out_.inside[i].push_back(body ? Selector(*body, host_tactics(tactics_), pool_, options).run() : Selection{});
         double seconds = 0;
         for (const Choice& choice : out_.inside[i].back().choices) seconds += choice.seconds;
         c.seconds = std::max(c.seconds, seconds);

@@ -7,6 +7,7 @@
 #include "ops/op_table.hpp"
 #include "passes/region.hpp"
 #include "passes/widen_half.hpp"
+#include "tactic/cuda.hpp"
 #include "tactic/libraries.hpp"
 #include "tenon/version.hpp"
 
@@ -24,6 +25,13 @@ std::string library_of(const std::vector<Choice>& choices, const EngineOptions& 
     return found.empty() ? "no oneDNN" : found;
   }
   return "";
+}
+
+// What the choices and the packed weights of a plan are for.
+std::string device_text(const EngineOptions& options) {
+  if (options.tactics != &cuda_tactics()) return "cpu";
+  const cuda::DeviceInfo& info = CudaRuntime::current().device()->info();
+  return fmt::format("{} ({})", info.name, info.arch());
 }
 
 std::string shapes_text(const Graph& g, const std::vector<Dims>& dims) {
@@ -103,7 +111,7 @@ std::shared_ptr<EngineCore> EngineCore::build(GraphPtr imported, const std::map<
               {"isa", cpu::isa_name()},
               {"layout", layout_text()},
               {"threads", std::to_string(e->options_.threads)},
-              {"device", "cpu"}};
+              {"device", device_text(e->options_)}};
   if (auto dims = input_dims(*e->graph_, shapes)) {
     auto made = e->make(*dims);
     e->programs_.push_front({*dims, made, true});
@@ -124,7 +132,8 @@ void EngineCore::adopt(Plan& plan) {
   info_ = plan.info;
   verify_all(*graph_, ops_, 0);
   infer_types(*graph_, ops_);
-  bool same = info_["layout"] == layout_text() && info_["tenon"] == kVersion && info_["isa"] == cpu::isa_name();
+  bool same = info_["layout"] == layout_text() && info_["tenon"] == kVersion && info_["isa"] == cpu::isa_name() &&
+              info_["device"] == device_text(options_);
   std::string library;
   for (const Specialization& s : plan.specializations) {
     if (library.empty()) library = library_of(s.choices, options_);
@@ -144,6 +153,7 @@ void EngineCore::adopt(Plan& plan) {
     info_["layout"] = layout_text();
     info_["tenon"] = kVersion;
     info_["isa"] = cpu::isa_name();
+    info_["device"] = device_text(options_);
     return;
   }
   weights_ = std::make_shared<PlanWeights>(std::move(plan.packed), std::move(plan.hashes));

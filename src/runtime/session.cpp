@@ -10,6 +10,7 @@
 #include "graph/interpret.hpp"
 #include "plan/flow.hpp"
 #include "runtime/bodies.hpp"
+#include "runtime/cuda_session.hpp"
 
 namespace tenon {
 namespace {
@@ -33,6 +34,11 @@ ProgramSession::ProgramSession(std::shared_ptr<const Program> program, std::shar
   data_.resize(static_cast<size_t>(program_->datum_count));
   layer_count_ = all_steps(*program_).size();
   resolve();
+  if (CudaExecution::wanted(*program_)) {
+    cuda_ = std::make_unique<CudaExecution>(program_, arena_.mutable_raw());
+    input_addresses_.resize(program_->inputs.size());
+    output_addresses_.resize(program_->outputs.size());
+  }
 }
 
 ProgramSession::~ProgramSession() = default;
@@ -101,9 +107,30 @@ void ProgramSession::run_step(size_t s, std::span<const Datum> inputs, std::span
   step.kernel->run(args);
 }
 
+void ProgramSession::run_on_device(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> seconds) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    bool has = inputs[i].is_tensor() && inputs[i].tensor.defined();
+    input_addresses_[i] = has ? inputs[i].tensor.raw() : nullptr;
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    bool has = outputs[i].is_tensor() && outputs[i].tensor.defined();
+    output_addresses_[i] = has ? outputs[i].tensor.mutable_raw() : nullptr;
+  }
+  std::vector<double> by_step(seconds.empty() ? 0 : program_->steps.size());
+  cuda_->run(
+      input_addresses_, output_addresses_, [&](size_t s) { run_step(s, inputs, outputs); }, by_step);
+  size_t at = 0;
+  for (size_t s = 0; s < by_step.size(); ++s) {
+    seconds[at] += by_step[s];
+    at += 1 + inner_steps(program_->steps[s]);
+  }
+}
+
 void ProgramSession::run(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> step_seconds) {
   bind(inputs, outputs);
-  if (step_seconds.empty()) {
+  if (cuda_) {
+    run_on_device(inputs, outputs, step_seconds);
+  } else if (step_seconds.empty()) {
     for (size_t s = 0; s < program_->steps.size(); ++s) run_step(s, inputs, outputs);
   } else {
     run_timed(inputs, outputs, step_seconds);
@@ -132,6 +159,8 @@ void ProgramSession::run_timed(std::span<const Datum> inputs, std::span<Datum> o
 }
 
 void ProgramSession::run_observed(std::span<const Datum> inputs, std::span<Datum> outputs, const StepObserver& after) {
+  if (cuda_)
+    fail(Code::kUnsupported, "only programs of the CPU are observed layer by layer; compare whole outputs on a GPU");
   bind(inputs, outputs);
   for (size_t s = 0; s < program_->steps.size(); ++s) {
     run_step(s, inputs, outputs);

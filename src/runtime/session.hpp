@@ -13,6 +13,7 @@
 namespace tenon {
 
 class BodyPrograms;
+class CudaExecution;
 
 class ProgramSession {
  public:
@@ -47,6 +48,7 @@ class ProgramSession {
   void bind(std::span<const Datum> inputs, std::span<Datum> outputs);
   void run_timed(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> seconds);
   void run_step(size_t index, std::span<const Datum> inputs, std::span<Datum> outputs);
+  void run_on_device(std::span<const Datum> inputs, std::span<Datum> outputs, std::span<double> seconds);
   Tensor read_back(const Step& step, size_t output, std::span<Datum> outputs) const;
   const void* address(const Location& l) const;
   void run_reference(const Step& step, std::span<const Datum> inputs, std::span<Datum> outputs);
@@ -62,7 +64,10 @@ class ProgramSession {
   std::vector<std::vector<const void*>> in_;
   std::vector<std::vector<void*>> out_;
   std::vector<Patch> input_patches_, output_patches_;
-  std::vector<Datum> data_;  // data-dependent values
+  std::vector<Datum> data_;              // data-dependent values
+  std::unique_ptr<CudaExecution> cuda_;  // when the program has steps for a GPU
+  std::vector<const void*> input_addresses_;
+  std::vector<void*> output_addresses_;
   size_t layer_count_ = 0;
   std::unique_ptr<BodyPrograms> bodies_;  // made when a step needs it
 };

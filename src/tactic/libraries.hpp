@@ -12,6 +12,9 @@ namespace tenon {
 /// The tactics of the CPU less those of libraries.
 const TacticTable& own_cpu_tactics();
 
+/// The table for what runs on the host beside a program of this one: control flow's bodies. A CPU's own is its own.
+const TacticTable& host_tactics(const TacticTable& table);
+
 /// Whether a tactic is a library's.
 inline bool needs_library(std::string_view tactic) { return tactic.starts_with("onednn_"); }
 

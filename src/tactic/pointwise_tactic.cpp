@@ -14,10 +14,8 @@
 #include "tactic/requant.hpp"
 
 namespace tenon {
-namespace {
 
-// A single node as a body of one; constants of one element move inside, so that the tape can use them as such.
-GraphPtr body_of(const Problem& p, std::vector<size_t>& operands) {
+GraphPtr pointwise_body(const Problem& p, std::vector<size_t>& operands) {
   if (p.node->op == "tenon.Pointwise") {
     for (size_t i = 0; i < p.in.size(); ++i) operands.push_back(i);
     return p.attrs().graph("body");
@@ -41,6 +39,8 @@ GraphPtr body_of(const Problem& p, std::vector<size_t>& operands) {
   return g;
 }
 
+namespace {
+
 Ints aligned_strides(const Operand& o, const Dims& target) {
   Ints out(target.size(), 0);
   size_t shift = target.size() - o.dims.size();
@@ -55,7 +55,7 @@ struct Prepared {
 
 std::optional<Prepared> make(const Problem& p, std::string& why) {
   Prepared out;
-  GraphPtr body = body_of(p, out.operands);
+  GraphPtr body = pointwise_body(p, out.operands);
   if (body == nullptr) {
     why = "no body";
     return std::nullopt;
@@ -158,7 +158,7 @@ struct ByteTable {
 // The region as a function of one byte, element by element in memory order.
 std::optional<ByteTable> byte_table(const Problem& p, std::string& why) {
   std::vector<size_t> operands;
-  GraphPtr body = body_of(p, operands);
+  GraphPtr body = pointwise_body(p, operands);
   if (body == nullptr || p.out.size() != 1 || operands.size() != 1) {
     why = "not one input and one result";
     return std::nullopt;

@@ -6,6 +6,10 @@
 
 namespace tenon {
 
+/// What an elementwise node or a region computes, as a graph over the operands `operands` of the problem; a single
+/// node's constants of one element are inside. Null for a region without a body.
+GraphPtr pointwise_body(const Problem& problem, std::vector<size_t>& operands);
+
 /// "tape": one node or a region as a tape over the output's index space, any strides.
 Verdict judge_tape(const Problem& problem);
 std::unique_ptr<Kernel> prepare_tape(const Problem& problem, WeightStore& store);

@@ -38,6 +38,9 @@ std::string judge(const Compiler& compiler, const Job& job) {
 }
 
 TEST(CudaCompile, EveryKernelForEveryArchitecture) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "NVRTC's memory is not ours to check: the release build compiles the kernels";
+#endif
   std::shared_ptr<const Compiler> compiler;
   try {
     compiler = Compiler::system();
@@ -67,6 +70,9 @@ TEST(CudaCompile, EveryKernelForEveryArchitecture) {
 }
 
 TEST(CudaCompile, TheCompilersWordsReachTheUser) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "NVRTC's memory is not ours to check";
+#endif
   std::shared_ptr<const Compiler> compiler;
   try {
     compiler = Compiler::system();

@@ -7,7 +7,7 @@
 //   WARPS_M, WARPS_N, STAGES
 //   CONV            1: A is an image [batch, IMG_H, IMG_W, IMG_C] seen through a window
 //   G_K, B_LD       K and the distance of rows of B, in elements; B is zero from G_K to the next multiple of VEC_A
-//   VEC_A           elements of A that are copied at once
+//   VEC_A, VEC_B    elements of A and of B that are copied at once;  B_K  elements of a row of B that may be read
 //   A_LD            elements from one row (or pixel) of A to the next
 //   BATCHED         1: blockIdx.z is a product of its own; A_BATCH, B_BATCH strides in elements, OUT rows G_M apart
 #include "tile.cuh"
@@ -192,8 +192,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     UNROLL for (int i = 0; i < kLoadsB; ++i) {
       int r = first_row + i * kRowsAtOnce;
       if (BN % kRowsAtOnce == 0 || r < BN) {
-        bool valid = rows_b[i] != nullptr && step * kStep + chunk * kChunk < B_LD;
-        copy_async<16>(stage + swizzled(r, chunk), valid ? rows_b[i] + step * kStep : b, valid);
+        UNROLL for (int piece = 0; piece < kChunk; piece += VEC_B) {
+          bool valid = rows_b[i] != nullptr && step * kStep + chunk * kChunk + piece < B_K;
+          copy_async<VEC_B * kElem>(stage + swizzled(r, chunk) + piece * kElem, valid ? rows_b[i] + step * kStep + piece : b, valid);
+        }
       }
     }
   };
