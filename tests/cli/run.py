@@ -90,7 +90,7 @@ class Errors(Case):
         self.assertIn("did you mean 'fold_affine'", self.tenon("build", self.model, "--disable-pass", "fold_afine", code=3).stderr)
 
     def test_no_such_device(self):
-        self.assertIn("cuda:0", self.tenon("run", self.model, "--device", "cuda:0", code=4).stderr)
+        self.assertIn("NVIDIA driver", self.tenon("run", self.model, "--device", "cuda:0", code=5).stderr)
 
     def test_precision(self):
         self.assertIn("precision int8", self.tenon("bench", self.model, "--int8", code=4).stderr)
