@@ -7,7 +7,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -21,6 +23,40 @@ namespace {
                   ? Code::kUnavailable
                   : Code::kInvalidArgument;
   fail(code, "{}: {}", what, std::strerror(error));
+}
+
+// What a user can do about a failed write.
+[[noreturn]] void fail_write(const std::string& what, int error) {
+  bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  bool barred = error == EACCES || error == EPERM || error == EROFS;
+  bool lost = error == ENOENT || error == ENOTDIR;
+  const char* out = full     ? "; free some space, or write elsewhere"
+                    : barred ? "; name a place that you may write to"
+                    : lost   ? "; make the folder first, or name another"
+                             : "";
+  try {
+    fail_errno(what, error);
+  } catch (const Error& e) {
+    fail(e.code(), "{}{}", e.message(), out);
+  }
+}
+
+// Temporaries at work. Fixed storage, because a signal handler reads it.
+struct Slot {
+  std::atomic<int> state{0};  // 0 free, 1 being filled, 2 in use
+  char path[4096];
+};
+Slot temporaries[16];
+
+int remember(const std::string& path) {
+  for (int i = 0; path.size() < sizeof(Slot::path) && i < 16; ++i) {
+    int free = 0;
+    if (!temporaries[i].state.compare_exchange_strong(free, 1)) continue;
+    std::memcpy(temporaries[i].path, path.c_str(), path.size() + 1);
+    temporaries[i].state = 2;
+    return i;
+  }
+  return -1;
 }
 
 struct Descriptor {
@@ -66,6 +102,12 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void remove_temporary_files() noexcept {
+  for (Slot& slot : temporaries) {
+    if (slot.state == 2) ::unlink(slot.path);
+  }
+}
+
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   static std::atomic<int> counter{0};
   struct stat st {};
@@ -73,13 +115,19 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
     expect(!S_ISDIR(st.st_mode), "cannot write '{}': it is a directory", path_);
     if (!S_ISREG(st.st_mode)) {  // a device or pipe is written to, never replaced
       fd_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
-      if (fd_ < 0) fail_errno("cannot write '" + path_ + "'", errno);
+      if (fd_ < 0) fail_write("cannot write '" + path_ + "'", errno);
       return;
     }
+    std::unique_ptr<char, decltype(&std::free)> real(::realpath(path_.c_str(), nullptr), &std::free);
+    if (real != nullptr) path_ = real.get();
   }
   temporary_ = path_ + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter.fetch_add(1));
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail_errno("cannot write '" + path_ + "'", errno);
+  slot_ = remember(temporary_);
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd_ >= 0) return;
+  int error = errno;
+  if (slot_ >= 0) temporaries[slot_].state = 0;
+  fail_write("cannot write '" + path_ + "'", error);
 }
 
 AtomicFile::~AtomicFile() {
@@ -87,13 +135,14 @@ AtomicFile::~AtomicFile() {
     ::close(fd_);
     if (!temporary_.empty()) ::unlink(temporary_.c_str());
   }
+  if (slot_ >= 0) temporaries[slot_].state = 0;
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_errno("writing '" + path_ + "' failed, the old file (if any) is untouched", errno);
+    if (n < 0) fail_write("writing '" + path_ + "' failed, the old file (if any) is untouched", errno);
     size_ += n;
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
@@ -103,9 +152,9 @@ void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(te
 
 void AtomicFile::commit() {
   if (::fsync(fd_) != 0 && errno != EINVAL)
-    fail_errno("flushing '" + path_ + "' failed, the old file is untouched", errno);
+    fail_write("flushing '" + path_ + "' failed, the old file is untouched", errno);
   if (!temporary_.empty() && ::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    fail_errno("cannot replace '" + path_ + "'", errno);
+    fail_write("cannot replace '" + path_ + "'", errno);
   }
   ::close(fd_);
   fd_ = -1;

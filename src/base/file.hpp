@@ -35,8 +35,8 @@ class MappedFile {
 };
 
 /// Writes a file by way of a temporary beside it, flushed to disk and renamed over `path` at commit().
-/// Destroyed without commit (an error, a signal), it removes the temporary and the old file stays as it was.
-/// What is no regular file (a device, a pipe) is written to directly.
+/// Destroyed without commit (an error), it removes the temporary and the old file stays as it was. Through a link, the
+/// file it points to is replaced, not the link. What is no regular file (a device, a pipe) is written to directly.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -51,9 +51,13 @@ class AtomicFile {
 
  private:
   std::string path_, temporary_;
-  int fd_ = -1;
+  int fd_ = -1, slot_ = -1;
   int64_t size_ = 0;
 };
+
+/// Removes the temporaries of all files that are being written: for the end of a process by a signal, and only there.
+/// Calls only what signal handlers may.
+void remove_temporary_files() noexcept;
 
 /// The whole file as a string. Errors as MappedFile::open.
 std::string read_text_file(const std::string& path, size_t max_bytes = size_t{256} << 20);

@@ -298,16 +298,16 @@ void add_bench(CLI::App& app) {
   add_profile_options(*sub, o->model);
   add_input_options(*sub, o->inputs);
   sub->add_option("--duration", o->duration, "Measure for at least this many seconds (200,000 runs at most)")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0.0, 1e6));
   sub->add_option("--warm-up", o->warm_up, "Runs before measuring")->check(CLI::Range(0, 1 << 20));
   sub->add_option("--warmUp", o->warm_up_ms, "Milliseconds of runs before measuring, at least")
-      ->check(CLI::Range(0.0, 1e9));
+      ->check(number_in(0.0, 1e9));
   sub->add_option("--iterations", o->iterations, "Measure at least this many runs")->check(CLI::Range(1, 1 << 20));
   sub->add_option("--avgRuns", o->average, "Print averages of so many runs each")->check(CLI::Range(1, 1 << 20));
   sub->add_option("--percentile", o->percentiles, "Percentiles beyond 90, 95 and 99, separated by commas")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_in(0.0, 100.0));
   sub->add_option("--saveEngine", o->save_engine, "Write the plan, too");
   sub->add_flag("--skipInference", o->skip_inference, "Build or load only");
   sub->add_flag("--layers,--dumpProfile", o->layers,

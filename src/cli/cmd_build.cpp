@@ -184,8 +184,8 @@ void add_build(CLI::App& app) {
                   "Sample inputs to verify on (default: generated); as run's --inputs")
       ->expected(1)
       ->take_all();
-  sub->add_option("--verify-tolerance", o->tolerance,
-                  "Allowed rms error relative to an output (default: by precision)");
+  sub->add_option("--verify-tolerance", o->tolerance, "Allowed rms error relative to an output (default: by precision)")
+      ->check(number_in(0.0, 1e30));
   sub->add_flag("--no-verify", o->no_verify, "Do not compare the plan with the reference");
   sub->add_flag("--json", o->json, "One JSON object on standard output");
   add_precision_flags(*sub);

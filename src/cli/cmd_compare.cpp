@@ -111,9 +111,10 @@ void add_compare(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("compare", "Compare a model or plan with the reference interpreter");
   add_model_options(*sub, o->model);
   add_input_options(*sub, o->inputs);
-  sub->add_option("--tolerance", o->tolerance, "Largest error allowed, relative to an output's largest magnitude");
+  sub->add_option("--tolerance", o->tolerance, "Largest error allowed, relative to an output's largest magnitude")
+      ->check(number_in(-1e30, 1e30));
   sub->add_flag("--layers", o->layers, "Compare every layer, worst first");
-  sub->add_option("--worst", o->worst, "How many layers to print");
+  sub->add_option("--worst", o->worst, "How many layers to print")->check(CLI::Range(0, 1 << 20));
   sub->add_flag("--json", o->json, "One JSON object on standard output");
   sub->footer(
       "Exit code 6 when the largest error is above the tolerance.\n"

@@ -127,7 +127,7 @@ class Detecting {
   static void make_folder(const fs::path& folder) {
     std::error_code error;
     fs::create_directories(folder, error);
-    if (error) fail(Code::kUnavailable, "folder '{}' cannot be made: {}", folder.string(), error.message());
+    expect(!error, "folder '{}' cannot be made: {}; name another with -o", folder.string(), error.message());
   }
 
   void print_summary(int pictures) const {
@@ -226,9 +226,9 @@ void add_detect(CLI::App& app) {
                   "What the outputs mean, where the model does not tell: " + vision::family_names())
       ->capture_default_str();
   sub->add_option("--conf", o->conf, "Least confidence (default: the family's, 0.25 for YOLO; 0.001 with --val)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0.0, 1.0));
   sub->add_option("--iou", o->iou, "Boxes that overlap more are one object (default: the family's, 0.7 with --val)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0.0, 1.0));
   sub->add_option("--max-det", o->max_det, "Objects a picture, at most (default 300)")->check(CLI::Range(1, 30000));
   sub->add_option("--size", o->size, "Input size WIDTHxHEIGHT (default: the model's, 640x640 where it is open)");
   sub->add_option("--classes", o->classes, "Keep these classes only: ids or names, separated by commas")

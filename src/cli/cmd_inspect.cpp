@@ -96,6 +96,8 @@ void print_summary(const Json& j, const std::string& path) {
 }
 
 void inspect(const InspectVerb& o) {
+  expect(o.optimized || (o.disabled.empty() && o.stop_after.empty()),
+         "--disable-pass and --stop-after are about the passes: give --optimized, too, to run them");
   if (is_plan_file(o.model) && !o.text && !o.optimized) {
     fmt::print("{}\n", read_plan_info(o.model));
     return;

@@ -113,7 +113,7 @@ void draw(const ReadVerb& o, const std::string& file, vision::Image& image, cons
   fs::path target = fs::path(o.output) / fs::path(file).filename();
   std::error_code error;
   fs::create_directories(o.output, error);
-  if (error) fail(Code::kUnavailable, "folder '{}' cannot be made: {}", o.output, error.message());
+  expect(!error, "folder '{}' cannot be made: {}; name another with -o", o.output, error.message());
   expect(!fs::equivalent(target, file, error), "'{}' would be written over; name another folder with -o", file);
   for (const Line& line : lines) {
     const auto& c = line.place.corners;
@@ -165,7 +165,7 @@ void add_read(CLI::App& app) {
   sub->add_option("--rec", o->rec.model, "The network that reads a line (CTC): ONNX model or plan");
   sub->add_option("--keys", o->keys, "Characters, one a line (default: those in the reader's metadata)");
   sub->add_option("--conf", o->conf, "Lines read with less confidence are left out")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0.0, 1.0))
       ->capture_default_str();
   sub->add_option("--output,-o", o->output, "Folder for the pictures with the lines outlined (default: none)");
   sub->add_flag("--json", o->json, "One JSON object a line and picture: texts, scores, corners");

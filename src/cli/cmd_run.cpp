@@ -132,7 +132,8 @@ void add_run(CLI::App& app) {
   add_model_options(*sub, o->model);
   add_input_options(*sub, o->inputs);
   sub->add_option("--outputs,-o", o->outputs, "Write the outputs to this .npz instead of printing them");
-  sub->add_option("--top", o->top, "How many of the largest values to print of each output (of its first row)");
+  sub->add_option("--top", o->top, "How many of the largest values to print of each output (of its first row)")
+      ->check(CLI::Range(0, 1 << 20));
   sub->add_flag("--json", o->json,
                 "One JSON object on standard output: seconds, and type, shape and largest values of each output");
   sub->footer(

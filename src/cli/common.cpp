@@ -24,17 +24,18 @@ namespace {
 
 std::atomic<bool> stop{false};
 
-// The first Ctrl-C asks the work to stop, so that temporary files are removed; what has not stopped within a second, or
-// a second Ctrl-C, ends the process. Only calls that signal handlers may make.
+// The first Ctrl-C asks the work to stop, so that everything is put away; what has not stopped at once (60 ms), or a
+// second Ctrl-C, ends the process, temporary files removed. Only calls that signal handlers may make.
 void give_up(int) {
   constexpr std::string_view text = "\ntenon: interrupted\n";
+  remove_temporary_files();
   [[maybe_unused]] auto written = write(STDERR_FILENO, text.data(), text.size());
   _exit(kNoResource);
 }
 
 void on_interrupt(int signal) {
   if (stop.exchange(true)) give_up(signal);
-  itimerval patience{{0, 0}, {0, 300'000}};
+  itimerval patience{{0, 0}, {0, 60'000}};
   setitimer(ITIMER_REAL, &patience, nullptr);
 }
 
@@ -90,6 +91,7 @@ void install_interrupt_handler() {
   late.sa_handler = give_up;
   sigaction(SIGALRM, &late, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its write
 }
 
 void check_interrupted() {
@@ -172,6 +174,16 @@ std::map<std::string, Dims> parse_shapes(const std::vector<std::string>& texts) 
   return out;
 }
 
+CLI::Validator number_in(double low, double high) {
+  return {[low, high](std::string& text) -> std::string {
+            double value = 0;
+            bool number = CLI::detail::lexical_cast(text, value);
+            if (number && value >= low && value <= high) return {};  // not so for NaN
+            return fmt::format("Value {} not in range {} to {}", text, low, high);
+          },
+          fmt::format("in [{} - {}]", low, high)};
+}
+
 void add_shape_options(CLI::App& app, ModelOptions& o) {
   app.add_option("--shape,--shapes", o.shapes, "Input shape, NAME:1x3x224x224 (repeat for more inputs)")
       ->expected(1)
@@ -192,7 +204,7 @@ void add_tuning_options(CLI::App& app, ModelOptions& o) {
          "--opt-level,--builderOptimizationLevel", o.level,
          fmt::format("0: first tactic, 1: estimates, 2: measured, 3 to 5: measured longer (default {})", o.level))
       ->check(CLI::Range(0, 5));
-  app.add_option("--budget", o.budget, "Seconds to spend on measuring tactics, at most")->check(CLI::Range(0.0, 1e6));
+  app.add_option("--budget", o.budget, "Seconds to spend on measuring tactics, at most")->check(number_in(0.0, 1e6));
   app.add_option("--timing-cache,--timingCacheFile", o.timing_cache,
                  "File that remembers measured times between builds");
   app.add_flag("--no-rebuild", o.no_rebuild,

@@ -64,6 +64,8 @@ struct ModelOptions {
 /// The model and the groups of options below, those of profiles left out. `names` are those of the model's option, as
 /// CLI11 takes them.
 void add_model_options(CLI::App& app, ModelOptions& options, const std::string& names = "model");
+/// A number between both, and not NaN (which CLI::Range lets pass).
+CLI::Validator number_in(double low, double high);
 void add_shape_options(CLI::App& app, ModelOptions& options);   ///< --shape, --batch
 void add_device_options(CLI::App& app, ModelOptions& options);  ///< --threads, --device
 void add_tuning_options(CLI::App& app, ModelOptions& options);  ///< --opt-level, --budget, --timing-cache, --no-rebuild

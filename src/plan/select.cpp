@@ -20,6 +20,8 @@ constexpr double kBytesPerSecond = 8e9;
 constexpr double kStepOverhead = 1e-6;
 constexpr double kReferencePenalty = 40;
 constexpr int kSweeps = 12;
+// Larger problems are not run only to be timed: filling their inputs takes seconds, and memory that may not be there.
+constexpr double kMaxMeasuredBytes = 2e9;
 // What a library's kernel must be better by: a run among others finds its code and tables less at hand than a
 // measurement in a row does.
 constexpr double kLibraryFactor = 1.05, kLibraryOverhead = 2e-6;
@@ -198,6 +200,7 @@ class Selector {
         for (const Option* o : same) cheapest = std::min(cheapest, o->seconds);
         if (cheapest < 3e-6) continue;
         Problem problem = make_problem(g_, n, in, out, options_.threads);
+        if (bytes_of(problem) > kMaxMeasuredBytes) continue;
         for (Option* o : same) time_one(i, n, problem, *o);
       }
     }

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "base/checked.hpp"
+#include "base/file.hpp"
 #include "base/utf8.hpp"
 #include "tensor/npy_format.hpp"
 
@@ -331,50 +332,6 @@ Tensor read_stream(const ReadFn& read, int64_t total, int64_t budget, std::strin
   return permute && out.size() > 0 ? to_c_order(out) : out;
 }
 
-AtomicFile::AtomicFile(const std::string& path) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;
-  fs::path real =
-      fs::weakly_canonical(path, ignored);  // through a link: the file it points to is replaced, not the link
-  path_ = real.empty() ? path : real.string();
-  auto status = fs::status(path_, ignored);
-  expect(!fs::exists(status) || fs::is_regular_file(status), "{} exists and is not a regular file; name another", path);
-  static std::atomic<int> counter{0};
-  for (int attempt = 0; attempt < 100 && fd_ < 0; ++attempt) {
-    temporary_ = fmt::format("{}.tmp-{}-{}", path_, ::getpid(), counter.fetch_add(1));
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd_ < 0 && errno != EEXIST) break;
-  }
-  if (fd_ < 0) fail(Code::kUnavailable, "{} cannot be written: {}", path, std::strerror(errno));
-}
-
-AtomicFile::~AtomicFile() {
-  if (fd_ >= 0) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-}
-
-void AtomicFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    ssize_t n = ::write(fd_, bytes.data(), std::min<size_t>(bytes.size(), size_t{1} << 30));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail(Code::kUnavailable, "{} cannot be written: {}", path_, std::strerror(errno));
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-}
-
-void AtomicFile::reopen() {
-  ::close(fd_);
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd_ < 0) fail(Code::kUnavailable, "{} cannot be written: {}", path_, std::strerror(errno));
-}
-
-void AtomicFile::commit() {
-  if (::fsync(fd_) != 0 || ::close(std::exchange(fd_, -1)) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    fail(Code::kUnavailable, "{} cannot be written: {}", path_, std::strerror(errno));
-  }
-  temporary_.clear();
-}
-
 }  // namespace tenon::npy
 
 namespace tenon {
@@ -437,7 +394,7 @@ Tensor parse_npy(std::span<const std::byte> bytes, std::string_view what, const 
 void write_npy(const std::string& path, const Tensor& tensor) {
   npy::Image image;
   npy::make_image(tensor, image);
-  npy::AtomicFile file(path);
+  AtomicFile file(path);
   file.write(std::as_bytes(std::span(image.header)));
   file.write(image.data);
   file.commit();
@@ -460,7 +417,7 @@ Tensor read_raw(const std::string& path, DType dtype, Dims dims) {
 
 void write_raw(const std::string& path, const Tensor& tensor) {
   expect(tensor.defined() && tensor.dtype() != DType::kString, "{}: strings have no raw form; use .npy", path);
-  npy::AtomicFile file(path);
+  AtomicFile file(path);
   file.write({tensor.raw(), static_cast<size_t>(tensor.bytes())});
   file.commit();
 }

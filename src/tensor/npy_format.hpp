@@ -28,23 +28,4 @@ struct Image {
 };
 void make_image(const Tensor& tensor, Image& out);
 
-/// A file that takes its final name only when `commit` is called; removed otherwise.
-class AtomicFile {
- public:
-  explicit AtomicFile(const std::string& path);
-  ~AtomicFile();
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-
-  const std::string& temporary() const noexcept { return temporary_; }
-  void write(std::span<const std::byte> bytes);
-  /// Opens the temporary file again by name, for a library that replaced it.
-  void reopen();
-  void commit();
-
- private:
-  std::string path_, temporary_;
-  int fd_ = -1;
-};
-
 }  // namespace tenon::npy

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "base/checked.hpp"
+#include "base/file.hpp"
 #include "base/utf8.hpp"
 #include "tensor/npy.hpp"
 #include "tensor/npy_format.hpp"
@@ -81,9 +82,11 @@ std::string numpy_type(DType dtype) {
 struct ZipCloser {
   void operator()(zip_t* z) const { zip_discard(z); }
   void operator()(zip_file_t* f) const { zip_fclose(f); }
+  void operator()(zip_source_t* s) const { zip_source_free(s); }
 };
 using Zip = std::unique_ptr<zip_t, ZipCloser>;
 using ZipEntry = std::unique_ptr<zip_file_t, ZipCloser>;
+using Source = std::unique_ptr<zip_source_t, ZipCloser>;
 
 Zip open_zip(const std::string& path, int flags) {
   int code = 0;
@@ -221,24 +224,46 @@ NamedTensors read_npz(const std::string& path, const NpyLimits& limits) {
   return out;
 }
 
+namespace {
+
+void copy_out(zip_source_t* from, AtomicFile& to, const std::string& path) {
+  auto check = [&](bool ok) {
+    if (!ok) fail(Code::kUnavailable, "{} cannot be written: {}", path, zip_error_strerror(zip_source_error(from)));
+  };
+  check(zip_source_open(from) == 0);
+  std::vector<std::byte> chunk(size_t{1} << 20);
+  for (;;) {
+    zip_int64_t n = zip_source_read(from, chunk.data(), chunk.size());
+    check(n >= 0);
+    if (n <= 0) break;
+    to.write(std::span(chunk).first(static_cast<size_t>(n)));
+  }
+  zip_source_close(from);
+}
+
+}  // namespace
+
 void write_npz(const std::string& path, const NamedTensors& tensors, bool deflate) {
-  npy::AtomicFile file(path);
-  Zip zip = open_zip(file.temporary(), ZIP_CREATE | ZIP_TRUNCATE);
+  AtomicFile file(path);
+  if (tensors.empty()) {
+    // libzip writes nothing for an empty archive; numpy reads this end-of-directory record as one.
+    static constexpr unsigned char kEmpty[22] = {'P', 'K', 5, 6};
+    file.write(std::as_bytes(std::span(kEmpty)));
+    return file.commit();
+  }
+  // Made in memory: what libzip writes beside a file by itself would stay when the process ends early.
+  Source archive(zip_source_buffer_create(nullptr, 0, 0, nullptr));
+  zip_source_keep(archive.get());
+  Zip zip(zip_open_from_source(archive.get(), ZIP_CREATE | ZIP_TRUNCATE, nullptr));
+  if (zip == nullptr) fail(Code::kUnavailable, "{} cannot be written: out of memory", path);
   std::vector<npy::Image> images(tensors.size());  // alive until the archive is closed
   for (size_t i = 0; i < tensors.size(); ++i) {
     npy::make_image(tensors[i].second, images[i]);
     add_entry(zip.get(), tensors[i].first, images[i], deflate);
   }
-  if (tensors.empty()) {
-    // libzip writes no file for an empty archive; numpy reads this end-of-directory record as one.
-    static constexpr unsigned char kEmpty[22] = {'P', 'K', 5, 6};
-    zip.reset();
-    file.write(std::as_bytes(std::span(kEmpty)));
-  } else {
-    if (zip_close(zip.get()) != 0) fail(Code::kUnavailable, "{} cannot be written: {}", path, zip_strerror(zip.get()));
-    (void)zip.release();  // closed and freed
-    file.reopen();
-  }
+  if (zip_close(zip.get()) != 0) fail(Code::kUnavailable, "{} cannot be written: {}", path, zip_strerror(zip.get()));
+  (void)zip.release();  // closed and freed
+  copy_out(archive.get(), file, path);
   file.commit();
 }
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "vision/codec.hpp"
 
 namespace tenon::vision {
@@ -31,7 +32,6 @@ class Descriptor {
     if (fd_ >= 0) ::close(fd_);
   }
   int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -44,16 +44,6 @@ std::string extension_of(const std::string& path) {
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return extension;
-}
-
-void write_all(int fd, std::span<const uint8_t> bytes, const std::string& path) {
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail(Code::kUnavailable, "cannot write '{}': {}", path, std::strerror(errno));
-    done += static_cast<size_t>(n);
-  }
 }
 
 }  // namespace
@@ -103,7 +93,7 @@ void save_image(const Image& image, const std::string& path, int jpeg_quality) {
 }
 
 std::vector<uint8_t> read_file_bytes(const std::string& path, size_t limit) {
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) fail(Code::kNotFound, "cannot open '{}': {}", path, std::strerror(errno));
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) fail(Code::kUnavailable, "cannot read '{}': {}", path, std::strerror(errno));
@@ -124,19 +114,9 @@ std::vector<uint8_t> read_file_bytes(const std::string& path, size_t limit) {
 }
 
 void write_file_atomically(const std::string& path, std::span<const uint8_t> bytes) {
-  static std::atomic<unsigned> counter{0};
-  const std::string temporary = fmt::format("{}.{}-{}.tmp", path, ::getpid(), counter.fetch_add(1));
-  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (file.get() < 0) fail(Code::kUnavailable, "cannot create '{}': {}", temporary, std::strerror(errno));
-  try {
-    write_all(file.get(), bytes, temporary);
-    if (::close(file.release()) != 0) fail(Code::kUnavailable, "cannot write '{}': {}", path, std::strerror(errno));
-    if (::rename(temporary.c_str(), path.c_str()) != 0)
-      fail(Code::kUnavailable, "cannot rename '{}' to '{}': {}", temporary, path, std::strerror(errno));
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
+  AtomicFile file(path);
+  file.write(std::as_bytes(bytes));
+  file.commit();
 }
 
 Image apply_orientation(Image image, int orientation) {

@@ -39,6 +39,12 @@ def png(width, height, value=90):
             chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
+def catches(pid, number):
+    """Whether a process has set its own handler for a signal yet."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (number - 1) & 1)
+
+
 class Case(unittest.TestCase):
     def setUp(self):
         self.holder = tempfile.TemporaryDirectory()
@@ -113,22 +119,95 @@ class Errors(Case):
 
     def test_failed_write_leaves_the_old_file(self):
         def small_files():
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
-        for args in [("build", self.model, "-o", "old"), ("optimize", self.model, "-o", "old")]:
-            self.put("old", b"as it was")
-            self.tenon(*args, code=5, preexec_fn=small_files)
-            self.assertEqual((self.folder / "old").read_bytes(), b"as it was")
-            self.assertEqual([p.name for p in self.folder.glob("old.*")], [])
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
+        timing = ["--timing-cache", "old", "--opt-level", "3", "--no-verify"]
+        finder, picture = self.put("finder.onnx", detector()), self.put("set/a.png", png(64, 64))
+        slow = self.put("slow.onnx", w.one("Conv", [("x", w.FLOAT, [1, 16, 64, 64]), w.floats("w", [16, 16, 3, 3])], pads=[1] * 4))
+        self.tenon("build", slow, "-o", "new.plan", *timing)
+        cache = (self.folder / "old").read_bytes()  # what is no cache would be refused before it is written
+        self.assertGreater(len(cache), 16)
+        other = self.put("other.onnx", w.one("Conv", [("x", w.FLOAT, [1, 16, 48, 48]), w.floats("w", [16, 16, 3, 3])], pads=[1] * 4))
+        for args in [("build", self.model, "-o", "old"), ("optimize", self.model, "-o", "old"), ("run", self.model, "-o", "old"),
+                     ("build", other, "-o", "/dev/null", *timing),
+                     ("bench", self.model, "--iterations", "9", "--duration", "0", "--exportTimes", "old")]:
+            self.put("old", cache)
+            failed = self.tenon(*args, code=5, preexec_fn=small_files)
+            self.assertIn("free some space", failed.stderr)
+            self.assertEqual((self.folder / "old").read_bytes(), cache, args)
+            self.assertEqual([p.name for p in self.folder.glob("old?*")], [])
+        self.put("out/a.png", b"as it was")
+        self.put("out/labels/a.txt", b"as it was")
+        for args in [(), ("--txt", "--no-draw")]:
+            failed = self.tenon("detect", finder, picture, "-o", "out", *args, code=5, preexec_fn=small_files)
+            self.assertIn("free some space", failed.stderr)
+        self.assertEqual([p.read_bytes() for p in sorted(self.folder.glob("out/**/a.*"))], [b"as it was"] * 2)
 
     def test_interrupt(self):
-        running = subprocess.Popen([TENON, "bench", self.model, "--warmUp", "100000"], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True)
-        time.sleep(2)
-        running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=30)
-        self.assertEqual(running.returncode, 5, err)
-        self.assertIn("interrupted", err)
+        chain = [w.node("Conv", [f"v{i}" if i else "x", "w"], [f"v{i + 1}"], pads=[1] * 4) for i in range(300)]
+        slow = self.put("slow.onnx", w.model(w.graph(chain, [w.value("x", w.FLOAT, [1, 64, 128, 128])], [w.value("v300")],
+                                                    [w.floats("w", [64, 64, 3, 3], 0.001)])))
+        finder, picture = self.put("finder.onnx", detector()), self.put("a.png", png(64, 64))
+        for args in [("bench", self.model, "--warmUp", "100000"), ("build", slow, "-o", "slow.plan", "--opt-level", "5"),
+                     ("run", slow), ("detect", finder, *[picture] * 20000, "-o", "out")]:
+            before = {p for p in self.folder.rglob("*")}
+            running = subprocess.Popen([TENON, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                       cwd=self.folder)
+            while running.poll() is None and not catches(running.pid, signal.SIGINT):
+                time.sleep(0.01)
+            time.sleep(0.3)
+            self.assertIsNone(running.poll(), f"{args[:2]}: ended before it could be interrupted")
+            running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=30)
+            self.assertEqual(running.returncode, 5, f"{args[:2]}: {err}")
+            self.assertRegex(err, "interrupted|cancelled")
+            left = {p.name for p in self.folder.rglob("*")} - {p.name for p in before} - {"out", "a.png"}
+            self.assertEqual(left, set())
+
+    def test_strange_files(self):
+        os.mkfifo(self.folder / "pipe")
+        (self.folder / "folder").mkdir()
+        self.put("empty", b"")
+        finder, barred = self.put("finder.onnx", detector()), self.put("barred", b"x")
+        barred.chmod(0)
+        strange = ["pipe", "folder", "empty", "/dev/null", "/dev/zero", "", "model.onnx/x", "x" * 5000]
+        strange += ["barred"] if os.geteuid() != 0 else []
+        for verb in ["inspect", "build", "run", "bench", "compare", "optimize", "detect"]:
+            for name in strange:
+                told = self.tenon(verb, name, *(["x.png"] if verb == "detect" else []), code=3).stderr
+                self.assertIn("tenon: ", told)
+        for name in strange:
+            self.tenon("detect", finder, name, code=3)
+            self.tenon("run", self.model, "-i", f"x={name}", code=3)
+        for name in ["pipe", "folder", "/dev/zero"]:
+            self.tenon("build", self.model, "--timing-cache", name, code=3)
+
+    def test_strange_numbers(self):
+        for args in [("--batch", "0"), ("--batch", "1e9"), ("--threads", "-1"), ("--opt-level", "9"), ("--budget", "nan"), ("--top", "-1")]:
+            self.tenon("run", self.model, *args, code=2)
+        self.tenon("compare", self.model, "--tolerance", "nan", code=2)
+        for shape in ["x", "x:1x", "x:-1x2x6x6", "x:" + "9" * 20, "X:1x2x6x6", "x:1x2x100000x100000", "x:" + "1000000x" * 3 + "9"]:
+            self.tenon("run", self.model, "--shape", shape, code=3)
+        self.assertIn("--optimized", self.tenon("inspect", self.model, "--stop-after", "fold_affine", code=3).stderr)
+
+    def test_strange_places(self):
+        for target, words in [("none/x", "make the folder first"), ("model.onnx/x", "make the folder first"), (".", "directory")]:
+            for args in [("build", self.model, "-o"), ("run", self.model, "-o"), ("optimize", self.model, "-o")]:
+                self.assertIn(words, self.tenon(*args, target, code=3).stderr)
+        self.tenon("run", self.model, env={})
+        if os.geteuid() != 0:
+            self.folder.chmod(0o500)
+            self.addCleanup(self.folder.chmod, 0o700)
+            self.assertIn("may write", self.tenon("build", self.model, code=3).stderr)
+            self.tenon("run", self.model)
+
+    def test_reader_that_goes_away(self):
+        for args in [("run", self.model, "--top", "5"), ("inspect", self.model, "--text"), ("--help",)]:
+            read, write = os.pipe()
+            os.close(read)
+            done = subprocess.run([TENON, *map(str, args)], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
+            os.close(write)
+            self.assertEqual(done.returncode, 5, done.stderr)
+            self.assertIn("could not be written", done.stderr)
 
 
 class Help(Case):

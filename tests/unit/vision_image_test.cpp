@@ -209,7 +209,7 @@ TEST_F(Folder, ErrorsNameTheFile) {
   EXPECT_THAT(error_of([&] { load_image(file("none.jpg")); }), HasSubstr("none.jpg"));
   EXPECT_THAT(error_of([&] { load_image(path_.string()); }), HasSubstr("not a regular file"));
   EXPECT_THAT(error_of([&] { save_image(pattern(2, 2), file("a.bmp")); }), HasSubstr("end the name in"));
-  EXPECT_THAT(error_of([&] { save_image(pattern(2, 2), file("no/such/a.png")); }), HasSubstr("cannot create"));
+  EXPECT_THAT(error_of([&] { save_image(pattern(2, 2), file("no/such/a.png")); }), HasSubstr("make the folder first"));
   EXPECT_THROW(save_image(Image(), file("a.png")), Error);
   EXPECT_THROW(encode_jpeg(pattern(2, 2), 0), Error);
   write_file_atomically(file("x"), Bytes{1, 2, 3});
